@@ -1,0 +1,43 @@
+"""ECG networks as scikit-learn classifiers, and explainers that return relevance arrays.
+
+Public names load on first use, so that ``import skecg`` costs neither torch nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_ROOMS = ("classifiers", "datasets", "explain", "metrics", "models", "plotting", "preprocessing", "relevance")
+_NAMES = {
+    "ECGClassifier": "classifiers",
+    "ECGNet": "models",
+    "GradCAM1D": "explain",
+    "MaskDeletion": "explain",
+    "BandpassFilter": "preprocessing",
+    "ECGScaler": "preprocessing",
+    "RelevanceAggregator": "relevance",
+    "RelevanceDisplay": "plotting",
+    "RelevanceScorer": "metrics",
+    "fetch_mitdb": "datasets",
+    "make_ecg": "datasets",
+    "read_record": "datasets",
+}
+
+__all__ = ["__version__", *_NAMES, *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""Networks as scikit-learn classifiers."""
+
+from ._ecg_classifier import ECGClassifier
+
+__all__ = ["ECGClassifier"]

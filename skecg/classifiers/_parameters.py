@@ -1,0 +1,86 @@
+"""The parameters of the parts (``module__*`` and so on), and which parameters make a fit what it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+PREFIXES = ("module__", "criterion__", "optimizer__", "callbacks__")
+# What may change after a fit without making it another fit, and what does not belong to a fit's identity.
+_AFTER_FIT = {"threshold", "fs", "verbose"}
+_NOT_IN_IDENTITY = {*_AFTER_FIT, "max_epochs", "checkpoint_dir", "device", "warm_start"}
+
+
+class PartsMixin:
+    """Keeps the parameters of the parts in one private dict, which ``get_params`` lists with the others."""
+
+    def _set_parts(self, given: dict[str, Any]) -> None:
+        """Store them; TypeError, as Python's own, for a name without one of the prefixes."""
+        unknown = [key for key in given if not key.startswith(PREFIXES)]
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__}() got unexpected parameters {unknown}; parameters of the parts start with "
+                f"{', '.join(PREFIXES)}"
+            )
+        self._dunder = given
+
+    def _parts(self, prefix: str) -> dict[str, Any]:
+        """Return the parameters of one part, without the prefix."""
+        return {k.removeprefix(prefix): v for k, v in self._dunder.items() if k.startswith(prefix)}
+
+    def _identity(self) -> dict[str, Any]:
+        """Return the parameters that, with the data, say which fit this is."""
+        return {k: v for k, v in self.get_params(deep=False).items() if k not in _NOT_IN_IDENTITY}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, those of the parts (``module__*``, ...) included.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to add the parameters of parameters that are estimators.
+
+        Returns
+        -------
+        params : dict
+            Names to values.
+        """
+        return {**super().get_params(deep=deep), **self._dunder}
+
+    def set_params(self, **params: Any) -> PartsMixin:
+        """Set parameters; new ``module__*``, ``criterion__*``, ``optimizer__*``, ``callbacks__*`` are taken on.
+
+        Parameters
+        ----------
+        **params : dict
+            Names to values.
+
+        Returns
+        -------
+        self : estimator
+            Itself.
+        """
+        dunder = {k: params.pop(k) for k in list(params) if k.startswith(PREFIXES)}
+        super().set_params(**params)
+        self._dunder = {**self._dunder, **dunder}
+        return self
+
+    def _changed_params(self) -> list[str]:
+        """Return the parameters that are no longer what the network was fitted with."""
+        now, then = self.get_params(deep=False), self._fitted_params
+        return sorted(
+            name
+            for name in (now.keys() | then.keys()) - _AFTER_FIT
+            if name not in now or name not in then or not _same(now[name], then[name])
+        )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Tell whether two parameter values are one object (pickle keeps that), or equal numbers, strings or lists."""
+    if a is b:
+        return True
+    try:
+        return type(a) is type(b) and bool(np.all(a == b))
+    except (TypeError, ValueError):
+        return False

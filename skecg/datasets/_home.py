@@ -1,0 +1,139 @@
+"""Where the data lie: the data home, the folder of a database in it, offline mode, and what all fetchers share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+DATA_VARIABLE = "SKECG_DATA"
+OFFLINE_VARIABLE = "SKECG_OFFLINE"
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+class MissingFileError(FileNotFoundError, ValueError):
+    """A file of a record is not there, and could not or must not be downloaded.
+
+    A FileNotFoundError for whoever handles files, and a ValueError because a record without its files is bad input
+    as a truncated one is (the standard library's :class:`io.UnsupportedOperation` is such a pair too).
+
+    Attributes
+    ----------
+    files : tuple of str
+        The files that are missing, as they are named in the database.
+    """
+
+    def __init__(self, message: str, files: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.files = tuple(files)
+
+
+def get_data_home(data_home: str | os.PathLike | None = None) -> Path:
+    """Return the folder in which the fetchers look for databases and into which they download.
+
+    Nothing is created. A fetcher finds its database in ``<data home>/<name>``, for instance ``mitdb``, in
+    ``<data home>/<PhysioNet's name>``, in a folder of the version below them, or in the data home itself.
+
+    Parameters
+    ----------
+    data_home : str or path-like, default=None
+        The folder; None takes the environment variable ``SKECG_DATA``, and where that is not set ``~/skecg_data``.
+
+    Returns
+    -------
+    data_home : pathlib.Path
+        Absolute, with ``~`` expanded.
+
+    Raises
+    ------
+    TypeError
+        For anything but a string, a path or None.
+    ValueError
+        For a URL: data are downloaded first and read from the disk.
+
+    See Also
+    --------
+    fetch_mitdb : A fetcher that looks there.
+
+    Examples
+    --------
+    >>> from skecg.datasets import get_data_home
+    >>> get_data_home("/data/ecg").name
+    'ecg'
+    """
+    if data_home is None:
+        data_home = os.environ.get(DATA_VARIABLE) or Path("~", "skecg_data")
+    if not isinstance(data_home, str | os.PathLike):
+        raise TypeError(f"data_home must be a path or None; got {data_home!r}, a {type(data_home).__name__}")
+    if "://" in os.fspath(data_home):
+        raise ValueError(f"data_home must be a folder on this machine; got the address {os.fspath(data_home)!r}")
+    return Path(data_home).expanduser().absolute()
+
+
+def is_offline() -> bool:
+    """Tell whether the environment variable ``SKECG_OFFLINE`` forbids every connection."""
+    return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def find_folder(home: Path, names: Sequence[str], version: str, files: Sequence[str]) -> Path:
+    """Return the folder of a database: where most of its files lie, else where they belong.
+
+    Parameters
+    ----------
+    home : pathlib.Path
+        The data home.
+    names : sequence of str
+        What the database's folder may be called; the first is the name that a download gives it.
+    version : str
+        A folder below that PhysioNet's own tools make.
+    files : sequence of str
+        Paths of the wanted files inside the database.
+
+    Returns
+    -------
+    folder : pathlib.Path
+        It need not exist.
+    """
+    candidates = [home / name / sub for name in dict.fromkeys(names) for sub in ("", version)]
+    candidates.append(home)
+    found = [sum((folder / file).is_file() for file in files) if folder.is_dir() else 0 for folder in candidates]
+    return candidates[found.index(max(found))] if any(found) else home / names[0]
+
+
+def check_relative(name: str, source: str) -> str:
+    """Return a file's name inside a database if it cannot lead out of the database's folder.
+
+    Lists of files come from servers and from downloaded folders, and are joined to paths and addresses: what is
+    absolute, climbs, names a drive or an address, or hides control characters is a ValueError.
+
+    Parameters
+    ----------
+    name : str
+        A relative path with ``/`` between its parts.
+    source : str
+        Where the name stands, for the message.
+
+    Returns
+    -------
+    name : str
+        As given.
+    """
+    parts = name.split("/")
+    unsafe = (
+        any(part in ("", ".", "..") for part in parts)
+        or "\\" in name
+        or "::" in name
+        or _DRIVE.match(name)
+        or not name.isprintable()
+        or len(name) > 1024
+    )
+    if unsafe:
+        raise ValueError(f"{source}: {name[:100]!r} is no relative path inside the database; it is not opened")
+    return name
+
+
+def describe(name: str) -> str:
+    """Return the page of a database: its source, licence, labels and quirks."""
+    return resources.files(__package__).joinpath("descr", f"{name}.rst").read_text(encoding="utf-8")

@@ -1,0 +1,5 @@
+"""Pictures of ECG and relevance; matplotlib is imported when something is drawn."""
+
+from ._relevance import RelevanceDisplay
+
+__all__ = ["RelevanceDisplay"]

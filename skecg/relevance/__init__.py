@@ -1,0 +1,7 @@
+"""Relevance of a whole cohort, summed up by record and by lead, with intervals over patients."""
+
+from __future__ import annotations
+
+from ._aggregator import RelevanceAggregator
+
+__all__ = ["RelevanceAggregator"]

@@ -1,0 +1,1 @@
+"""Tests of skecg, laid out as the package is."""

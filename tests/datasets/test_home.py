@@ -1,0 +1,86 @@
+"""The data home, the folder of a database in it, and names that must not lead out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from skecg.datasets import MissingFileError, get_data_home
+from skecg.datasets._home import check_relative, describe, find_folder, is_offline
+
+
+def test_argument_before_variable_before_default(monkeypatch, tmp_path):
+    monkeypatch.setenv("SKECG_DATA", str(tmp_path / "variable"))
+    assert get_data_home(tmp_path / "argument") == tmp_path / "argument"
+    assert get_data_home() == tmp_path / "variable"
+    monkeypatch.delenv("SKECG_DATA")
+    assert get_data_home() == Path.home() / "skecg_data"
+    monkeypatch.setenv("SKECG_DATA", "")
+    assert get_data_home() == Path.home() / "skecg_data"
+
+
+def test_home_is_absolute_expanded_and_not_created(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert get_data_home("here") == tmp_path / "here"
+    assert get_data_home("~/there") == Path.home() / "there"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [3, b"bytes", ["list"]])
+def test_home_of_another_type_is_a_type_error(wrong):
+    with pytest.raises(TypeError, match="data_home must be a path or None"):
+        get_data_home(wrong)
+
+
+def test_an_address_is_no_home():
+    with pytest.raises(ValueError, match="folder on this machine"):
+        get_data_home("s3://physionet-open")
+
+
+@pytest.mark.parametrize(("value", "offline"), [("1", True), ("yes", True), ("0", False), ("", False), (" False", False)])
+def test_offline_variable(monkeypatch, value, offline):
+    monkeypatch.setenv("SKECG_OFFLINE", value)
+    assert is_offline() is offline
+
+
+@pytest.mark.parametrize("place", ["ptbxl", "ptb-xl", "ptbxl/1.0.3", "ptb-xl/1.0.3", "."])
+def test_folder_of_a_database_is_found_under_each_of_its_names(tmp_path, place):
+    folder = tmp_path / place
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "1.hea").write_text("x")
+    assert find_folder(tmp_path, ("ptbxl", "ptb-xl"), "1.0.3", ["1.hea", "1.dat"]) == folder
+
+
+def test_folder_with_most_of_the_files_wins_and_a_new_one_gets_the_first_name(tmp_path):
+    assert find_folder(tmp_path, ("a", "b"), "1", ["1.hea"]) == tmp_path / "a"
+    for place, files in (("a", ["1.hea"]), ("b", ["1.hea", "1.dat"])):
+        (tmp_path / place).mkdir()
+        for file in files:
+            (tmp_path / place / file).write_text("x")
+    assert find_folder(tmp_path, ("a", "b"), "1", ["1.hea", "1.dat"]) == tmp_path / "b"
+
+
+UNSAFE = ["../x", "a/../x", "/etc/passwd", "a//b", "./a", "a/", "", "a\\b", "C:x", "s3://b/x", "x::y", "a\0b", "a\nb"]
+
+
+@pytest.mark.parametrize("name", [*UNSAFE, "x" * 2000])
+def test_names_that_lead_out_are_refused(name):
+    with pytest.raises(ValueError, match="no relative path inside the database"):
+        check_relative(name, "RECORDS, line 3")
+
+
+@pytest.mark.parametrize("name", ["100", "100.dat", "records100/00000/00001_lr.hea", "data/1..avf"])
+def test_plain_names_pass(name):
+    assert check_relative(name, "RECORDS") == name
+
+
+def test_missing_file_error_is_what_both_kinds_of_callers_expect():
+    error = MissingFileError("100.dat is missing", ["100.dat"])
+    assert isinstance(error, FileNotFoundError) and isinstance(error, ValueError)
+    assert str(error) == "100.dat is missing" and error.files == ("100.dat",)
+
+
+def test_page_of_a_database_names_source_and_licence():
+    page = describe("mitdb")
+    assert "10.13026/C2F305" in page and "ODC-By" in page
