@@ -14,6 +14,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks as ec
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from skorch import NeuralNet
 
 import skecg
 from skecg.classifiers import ECGClassifier
@@ -68,7 +69,7 @@ def estimators_in(modules):
     for name in modules:
         for attribute, value in vars(importlib.import_module(name)).items():
             if inspect.isclass(value) and issubclass(value, BaseEstimator) and value.__module__.startswith("skecg."):
-                if not attribute.startswith("_") and not inspect.isabstract(value):
+                if hasattr(value, "fit") and not attribute.startswith("_") and not inspect.isabstract(value):
                     found[value.__name__] = value
     return found
 
@@ -105,7 +106,8 @@ def test_no_estimator_is_hidden():
     everything = estimators_in(info.name for info in pkgutil.walk_packages(skecg.__path__, "skecg."))
     public = public_estimators()
     for name, hidden in everything.items():
-        assert name in public or any(issubclass(cls, hidden) for cls in public.values())
+        inside = issubclass(hidden, NeuralNet)  # the net that ECGClassifier owns and users never build
+        assert inside or name in public or any(issubclass(cls, hidden) for cls in public.values())
 
 
 def expected_failed_checks(estimator):

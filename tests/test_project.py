@@ -1,14 +1,12 @@
-"""The project's own rules: versions that agree, light imports that go one way, a complete wheel, docs that are true."""
+"""The project's own rules: versions that agree, light imports that go one way, a complete wheel, the two commands."""
 
 import ast
-import importlib
-import inspect
 import os
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from zipfile import ZipFile
@@ -23,7 +21,6 @@ import skecg
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCES = sorted((ROOT / "skecg").rglob("*.py"))
-PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").glob("**/*.md") if "_build" not in p.parts)]
 
 # Higher rooms may import lower ones; rooms of equal rank do not know each other, but for the pair below.
 RANKS = [
@@ -193,54 +190,7 @@ def test_readme_commands_are_the_ones_that_ci_runs():
 
 
 def test_no_package_index_is_named():
-    files = [*ROOT.glob("*.*"), ROOT / ".ci" / "run", ROOT / ".pre-commit-config.yaml", *PAGES]
+    files = [*ROOT.glob("*.*"), ROOT / ".ci" / "run", ROOT / ".pre-commit-config.yaml", *(ROOT / "docs").glob("*.*")]
     index = re.compile(r"pypi\.(org|python)|download\.pytorch|--(extra-)?index-url|--find-links|/whl/")
     named = {path.name: index.findall(path.read_text(encoding="utf-8")) for path in files if path.is_file()}
     assert {name: found for name, found in named.items() if found} == {}
-
-
-# -------------------------------------------------------------------------------------------------------------- docs
-
-
-def python_blocks(path: Path) -> list[tuple[int, str]]:
-    """Return (line, code) of every fenced block of Python in a page."""
-    text = path.read_text(encoding="utf-8")
-    return [
-        (text.count("\n", 0, m.start()) + 1, m[1]) for m in re.finditer(r"^```python\n(.*?)^```$", text, re.S | re.M)
-    ]
-
-
-BLOCKS = [
-    pytest.param(page, code, id=f"{page.relative_to(ROOT).as_posix()}:{line}")
-    for page in PAGES
-    for line, code in python_blocks(page)
-]
-
-
-def imported_from_skecg(tree: ast.AST) -> dict[str, object]:
-    """Import what a block imports from skecg; a name that does not exist raises."""
-    names = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "skecg":
-            module = importlib.import_module(node.module)
-            names.update({alias.asname or alias.name: getattr(module, alias.name) for alias in node.names})
-    return names
-
-
-def accepts(function: Callable, keyword: str) -> bool:
-    parameters = inspect.signature(function).parameters
-    return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-@pytest.mark.parametrize(("page", "code"), BLOCKS)
-def test_code_of_the_docs_compiles_and_names_what_exists(page, code):
-    tree = ast.parse(code)
-    known = imported_from_skecg(tree)
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        if isinstance(call.func, ast.Name) and call.func.id in known:
-            for keyword in filter(None, (k.arg for k in call.keywords)):
-                assert accepts(known[call.func.id], keyword), f"{call.func.id} has no parameter {keyword}"
-
-
-def test_docs_have_code():
-    assert {"README.md", "first_explanation.md", "user_guide.md", "faq.md"} <= {p.values[0].name for p in BLOCKS}

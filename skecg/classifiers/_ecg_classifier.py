@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import expit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
@@ -20,13 +20,14 @@ from ..utils._batching import map_batches
 from ..utils._docs import fill_doc
 from ..utils._random import isolated_rng
 from ..utils._twin import plain_torch, private_twin
-from ..utils._validation import check_ecg, check_fs, check_number, check_weights
+from ..utils._validation import check_ecg, check_number, check_weights
+from ._build import build_net, take_up
 from ._checkpoints import Checkpoints, fit_digest
-from ._modules import check_logits, prepare_module
+from ._modules import check_logits
 from ._parameters import PartsMixin
 from ._split import validation_split
 from ._targets import check_target, decision_cut, encode, find_classes
-from ._training import BestEpochStopping, ECGDataset, Interrupted, TrainingNet
+from ._training import ECGDataset, Interrupted, TrainingNet, resolve_device
 from ._weights import loss_weights
 
 
@@ -231,10 +232,11 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         self.n_features_in_ = self.n_leads_ * self.n_timesteps_
         self.multilabel_, self.classes_, self.n_outputs_ = bool(multilabel), classes, len(classes)
         self._check_parameters()
+        self._cut()
         self._seed = 0
-        device = self._resolve_device()
+        device = resolve_device(self.device)
         with isolated_rng(0, device), plain_torch(device, gradient=False):
-            net = self._build(device)
+            net = build_net(self, device)
             probe = torch.randn(2, self.n_leads_, self.n_timesteps_, dtype=torch.float32).numpy()
             check_logits(partial(self._logits, net=net), type(module).__name__, probe, self.n_outputs_)
         self._finish(net, np.array([], dtype=int))
@@ -287,7 +289,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             As in ``fit``; a class may be missing.
         classes : array-like, default=None
-            All labels there will ever be; read at the first call only.
+            All labels there will ever be; of the first call. Later it may be left out, or must be the same.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each window in the loss. ``class_weight="balanced"`` balances these rows.
 
@@ -320,6 +322,8 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         if not resume:
             self.classes_ = find_classes(name, y, weight, classes, columns, self.labels)
             self.multilabel_, self.n_outputs_ = y.ndim == 2, len(self.classes_)
+        elif classes is not None and set(np.asarray(classes).tolist()) != set(self.classes_.tolist()):
+            raise ValueError(f"classes {list(classes)} are not those of the first call, {list(self.classes_)}")
         codes = encode(name, y, weight, self.classes_, self.multilabel_)
         self._cut()
         groups = None if groups is None else np.unique(column_or_1d(groups), return_inverse=True)[1]
@@ -350,14 +354,14 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         target = codes if codes.ndim == 1 else codes.astype(np.float32)
         sets = tuple(None if p is None else ECGDataset(X, target, by_row, kept[p]) for p in (train, held))
 
-        device = self.device_ if resume else self._resolve_device()
+        device = self.device_ if resume else resolve_device(self.device)
         done = len(self.net_.history) if resume else 0
         start = (seed + 7919 * done) % 2**31  # each further partial_fit draws from a seed of its own
         with isolated_rng(start, device), plain_torch(device, gradient=True):
             if resume:
-                net = self.net_
+                net = take_up(self, device)
             else:
-                net = self._build(device)
+                net = build_net(self, device)
                 probe = np.repeat(X[kept[:2]], 2, axis=0)[:2]
                 check_logits(partial(self._logits, net=net), type(net.module_).__name__, probe, self.n_outputs_)
             try:
@@ -375,54 +379,9 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         self.n_epochs_ = len(net.history)
         self._fitted_params = self.get_params(deep=False)
 
-    def _check_parameters(self) -> None:
-        for name in ("max_epochs", "batch_size", "n_iter_no_change"):
-            check_number(name, getattr(self, name), low=1, integer=True)
-        check_number("validation_fraction", self.validation_fraction, low=0, high=1, strict=True)
-        check_number("lr", self.lr, low=0)
-        if self.fs is not None:
-            check_fs(self.fs, type(self).__name__)
-        if self.augment is not None and not callable(self.augment):
-            raise ValueError(f"augment must be callable, (x, generator) -> x, or None; got {self.augment!r}")
-
     def _cut(self) -> np.ndarray:
         """Return the logits (of two classes: their difference) above which a label is predicted."""
         return decision_cut(self.threshold, self.n_outputs_, self.multilabel_)
-
-    def _resolve_device(self) -> str:
-        if self.device != "auto":
-            return str(torch.device(self.device))
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-
-    def _build(self, device: str) -> TrainingNet:
-        # the sizes go to the net and never into our own parameters: a later fit on other leads starts clean
-        sizes = {"n_leads": self.n_leads_, "n_timesteps": self.n_timesteps_, "n_outputs": self.n_outputs_}
-        module, module_kwargs = prepare_module(self.module, sizes, self._parts("module__"))
-        rest = {k: v for k, v in self._dunder.items() if not k.startswith("module__")}
-        criterion = self.criterion
-        if criterion is None:
-            criterion = torch.nn.BCEWithLogitsLoss if self.multilabel_ else torch.nn.CrossEntropyLoss
-        callbacks = list(clone(self.callbacks, safe=False) or [])  # skorch initialises the objects it is given
-        if self.early_stopping:
-            stopping = BestEpochStopping(patience=self.n_iter_no_change, load_best=True)
-            callbacks.append(("early_stopping", stopping))
-        return TrainingNet(
-            module,
-            criterion=criterion,
-            criterion__reduction="none",
-            optimizer=self.optimizer,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            max_epochs=self.max_epochs,
-            train_split=None,
-            callbacks=callbacks,
-            device=device,
-            verbose=0,  # skorch prints; our progress bar does not
-            **{f"module__{k}": v for k, v in module_kwargs.items()},
-            **rest,
-        ).initialize()
 
     # -- prediction ---------------------------------------------------------------------------------------------------
     @property

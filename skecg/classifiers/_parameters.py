@@ -6,9 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ..utils._validation import check_fs, check_number
+
 PREFIXES = ("module__", "criterion__", "optimizer__", "callbacks__")
 # What may change after a fit without making it another fit, and what does not belong to a fit's identity.
 _AFTER_FIT = {"threshold", "fs", "verbose"}
+# What a net takes on when training goes on; all else of the net's needs it to be set up anew, or cannot change.
+_TAKEN_ON = ("lr", "batch_size", "optimizer__")
+_SET_UP = ("optimizer", "criterion", "callbacks", "early_stopping", "n_iter_no_change")
 _NOT_IN_IDENTITY = {*_AFTER_FIT, "max_epochs", "checkpoint_dir", "device", "warm_start"}
 
 
@@ -65,6 +70,34 @@ class PartsMixin:
         super().set_params(**params)
         self._dunder = {**self._dunder, **dunder}
         return self
+
+    def _check_parameters(self) -> None:
+        for name in ("max_epochs", "batch_size", "n_iter_no_change"):
+            check_number(name, getattr(self, name), low=1, integer=True)
+        check_number("validation_fraction", self.validation_fraction, low=0, high=1, strict=True)
+        check_number("lr", self.lr, low=0)
+        if self.fs is not None:
+            check_fs(self.fs, type(self).__name__)
+        if self.augment is not None and not callable(self.augment):
+            raise ValueError(f"augment must be callable, (x, generator) -> x, or None; got {self.augment!r}")
+
+    def _go_on(self) -> tuple[dict[str, Any], bool]:
+        """Return the changed parameters that the net is to take on, and whether it must be set up anew.
+
+        Raises
+        ------
+        ValueError
+            Where the network itself was changed, which cannot be trained on then.
+        """
+        changed = self._changed_params()
+        other = [name for name in changed if name.startswith("module")]
+        if other:
+            raise ValueError(
+                f"{other} were changed, so the network cannot be trained on: set warm_start=False and call fit, or "
+                "clone the classifier"
+            )
+        taken = {name: self.get_params(deep=False).get(name) for name in changed if name.startswith(_TAKEN_ON)}
+        return taken, any(name.startswith(_SET_UP) and name not in taken for name in changed)
 
     def _changed_params(self) -> list[str]:
         """Return the parameters that are no longer what the network was fitted with."""

@@ -15,8 +15,10 @@ def check_target(y: Any) -> np.ndarray:
     y = np.asarray(y)
     check_classification_targets(y)
     kind = type_of_target(y)
-    if kind == "multilabel-indicator":
+    if kind == "multilabel-indicator" and np.isin(y, (0, 1)).all():
         return y.astype(np.int64)
+    if kind == "multilabel-indicator":
+        raise ValueError(f"y of shape {y.shape} must hold 0 and 1 alone, a column a label; got {np.unique(y)[:5]}")
     if kind == "multiclass-multioutput":
         raise ValueError(
             "Unknown label type: multiclass-multioutput; y is labels (n_samples,) or 0 and 1 (n_samples, n_labels)"

@@ -12,6 +12,18 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 
 
+def resolve_device(device: str) -> str:
+    """Return the device that is meant: "auto" takes cuda, else mps, else cpu."""
+    if device != "auto":
+        try:
+            return str(torch.device(device))
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"device must be 'auto' or torch's, such as 'cpu' or 'cuda:0'; got {device!r}") from error
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 class ECGDataset(torch.utils.data.Dataset):
     """Rows ``index`` of arrays that are never copied as a whole; a batch is one fancy-indexing call."""
 

@@ -121,7 +121,8 @@ def _complete(
         wanted = _missing(folder, files) + _disagreeing(folder, files, sums, stamps)
         failures = _fetch_all(folder, wanted, database, client, sums, stamps, verbose)
     finally:
-        stamps.save()
+        with contextlib.suppress(OSError):  # on a full disk; stamps only save time
+            stamps.save()
     if failures:
         first = next(iter(failures.values()))
         more = f" (and {len(failures) - 1} files more)" if len(failures) > 1 else ""

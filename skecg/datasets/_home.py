@@ -19,10 +19,17 @@ class MissingFileError(FileNotFoundError, ValueError):
     A FileNotFoundError for whoever handles files, and a ValueError because a record without its files is bad input
     as a truncated one is (the standard library's :class:`io.UnsupportedOperation` is such a pair too).
 
+    Parameters
+    ----------
+    message : str
+        What is missing, where it was looked for, and what to do.
+    files : sequence of str, default=()
+        The files that are missing, as they are named in the database.
+
     Attributes
     ----------
     files : tuple of str
-        The files that are missing, as they are named in the database.
+        The same.
     """
 
     def __init__(self, message: str, files: Sequence[str] = ()) -> None:

@@ -35,7 +35,9 @@ _BLUR_SD = 0.167  # s
 _NAMED = ("median", "running_median", "blur")
 _IN_SECONDS = ("running_median", "blur")
 _PATIENCE = 20  # iterations over which the objective must go on falling
-_EPS = 1e-4  # of Adam; its usual 1e-8 would amplify the last bit of a vanishing gradient
+# Adam's epsilon; its usual 1e-8 would amplify the last bit of a vanishing gradient. With a mean, gradients shrink with
+# the number of values learned, and epsilon with them (1e-4 for 48 knots of one lead).
+_EPS = {"sum": lambda n_values: 1e-4, "mean": lambda n_values: 5e-3 / n_values}
 
 
 @fill_doc
@@ -287,6 +289,7 @@ class MaskDeletion(BaseExplainer):
         """
         n, leads, length = x.shape
         knots = length if self.n_knots is None else min(self.n_knots, length)
+        eps = _EPS[self.reduction](leads * knots)
         result = torch.empty_like(x)
         objective, n_iter = x.new_zeros(n), torch.full((n,), self.n_iter, device=x.device)
         active = torch.arange(n, device=x.device)
@@ -301,7 +304,7 @@ class MaskDeletion(BaseExplainer):
                 (gradient,) = torch.autograd.grad(cost.sum(), values)
             seen.append(cost.detach())
             first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
-            update = (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + _EPS)
+            update = (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + eps)
             values = (values.detach() - self._rate(step) * update).clamp(0, 1)
             if self.tol > 0 and step > _PATIENCE and step % 10 == 0 and step < self.n_iter:
                 rest = (seen[-1 - _PATIENCE] - seen[-1]).abs() <= self.tol * seen[-1 - _PATIENCE].abs()

@@ -200,8 +200,8 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
             Relevance of windows; two dimensions mean one lead. Windows with NaN or infinities are left out, counted
             and warned about.
         y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Labels, or indicators: then each label has a cohort, and the control's holds the windows with its label
-            alone. None takes all windows for one cohort.
+            Labels, or indicators: then each label has a cohort, the control's holds the windows with its label alone,
+            and windows without a label are in none. None takes all windows for one cohort.
         ecg : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps), default=None
             The ECG before filters, mV, with the time steps of R. The samples after its last that is not zero on all
             leads are the zero-padded tail, and left out. None uses all samples.

@@ -206,7 +206,7 @@ def test_kill_9_in_the_middle_of_fit(toy, calls, tmp_path):
         f"t.make({str(tmp_path)!r}).fit(X, y, groups=groups)\n"
     )
     root = pathlib.Path(__file__).parents[2]
-    died = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=120)
+    died = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=300)
     assert died.returncode == -signal.SIGKILL, died.stderr
     want = make(None).fit(*toy[:2], groups=toy[2])
     calls["n"] = 0

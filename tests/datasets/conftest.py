@@ -174,7 +174,12 @@ class Server:
         return self.send(handler, status, body[start:], headers, until=fault.get("until"))
 
     def send(
-        self, handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str], until: int | None = None
+        self,
+        handler: BaseHTTPRequestHandler,
+        status: int,
+        body: bytes,
+        headers: dict[str, str],
+        until: int | None = None,
     ) -> None:
         """Send an answer, or the first ``until`` bytes of it before the line breaks."""
         handler.send_response(status)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from skecg.datasets._annotations import _CODES, decode_annotations, read_annotations
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:wfdb")  # pandas 3 deprecates what wfdb calls
 PATH = Path("folder/100.atr")
 
 
@@ -89,10 +90,10 @@ def test_a_comment_at_sample_0_that_defines_nothing_stays():
 
 @pytest.mark.parametrize("note", ["## hello", "## time resolutiXn: 360", "## "])
 def test_what_makes_wfdb_loop_for_ever_is_read_at_once(note):
-    start = time.perf_counter()
+    start = time.process_time()
     found = decode_annotations(mark(22, 0) + text(note) + mark(1, 4) + END, PATH)
     assert found.symbol.tolist() == ["N"] and found.fs is None
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 HTML = b"<!DOCTYPE html><html><body>Please log in.</body></html>"
@@ -160,19 +161,20 @@ def test_what_wfdb_writes_is_read_as_wfdb_reads_it(tmp_path_factory, data, n):
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_mutated_files_are_read_or_refused_at_once(data):
-    good = b"".join([mark(22, 0), text("## time resolution: 360"), mark(28, 5), text("(N"), skip(9999), mark(1, 1), END])
+    head = mark(22, 0) + text("## time resolution: 360")
+    good = head + mark(28, 5) + text("(N") + skip(9999) + mark(1, 1) + END
     content = bytearray(good)
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     content = bytes(content[: data.draw(st.integers(0, len(content)))])
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         found = decode_annotations(content, PATH)
     except ValueError as error:
         assert str(PATH) in str(error)
     else:
         assert (np.diff(found.sample) >= 0).all() and all(found.symbol)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @settings(max_examples=100, deadline=None)

@@ -146,10 +146,10 @@ def test_huge_header_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "100.hea"
     with path.open("wb") as file:
         file.truncate(1 << 34)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ValueError, match="more than 1,048,576 bytes"):
         read_header(path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("fmt", [fmt for fmt, size in FORMATS.items() if size])
@@ -167,11 +167,11 @@ def test_sizes_are_those_that_wfdb_reads(fmt, n):
     new=st.text(st.characters(min_codepoint=0, max_codepoint=255), max_size=3),
 )
 def test_mutated_headers_are_read_or_refused_at_once(where, length, new):
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         header = parse_header(GOOD[:where] + new + GOOD[where + length :], PATH)
     except ValueError as error:
         assert str(PATH) in str(error)
     else:
         assert header.record == "100" and 1 <= header.fs <= 100_000 and len(header.signals) <= 256
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

@@ -38,7 +38,9 @@ def test_an_address_is_no_home():
         get_data_home("s3://physionet-open")
 
 
-@pytest.mark.parametrize(("value", "offline"), [("1", True), ("yes", True), ("0", False), ("", False), (" False", False)])
+@pytest.mark.parametrize(
+    ("value", "offline"), [("1", True), ("yes", True), ("0", False), ("", False), (" False", False)]
+)
 def test_offline_variable(monkeypatch, value, offline):
     monkeypatch.setenv("SKECG_OFFLINE", value)
     assert is_offline() is offline

@@ -58,7 +58,9 @@ def test_records_that_nothing_answers_to_are_counted():
     assert parse_records("100\r\n101\r\n100\r\np01/\n", "RECORDS") == (["100", "101", "p01/"], 0)
 
 
-@pytest.mark.parametrize(("content", "line"), [("../../x\n", 1), ("100\ns3://b/x\n", 2), ("/x\n", 1), ("", 1), ("\n\n", 1)])
+@pytest.mark.parametrize(
+    ("content", "line"), [("../../x\n", 1), ("100\ns3://b/x\n", 2), ("/x\n", 1), ("", 1), ("\n\n", 1)]
+)
 def test_unsafe_or_empty_lists_of_records_are_refused(content, line):
     with pytest.raises(ValueError, match=rf"RECORDS, line {line}\b"):
         parse_records(content, "RECORDS")

@@ -43,7 +43,8 @@ def test_edge_rule_of_the_annotations(position, whole):
 
 
 @pytest.mark.parametrize(
-    ("other", "symbol", "pure"), [(600, "V", False), (601, "V", True), (400, "+", False), (399, "+", True), (600, "N", True)]
+    ("other", "symbol", "pure"),
+    [(600, "V", False), (601, "V", True), (400, "+", False), (399, "+", True), (600, "N", True)],
 )
 def test_pure_windows_hold_one_symbol_with_both_ends(other, symbol, pure):
     beats = sorted([(500, "N"), (other, symbol)])

@@ -31,7 +31,7 @@ def test_statistics_by_hand():
     assert np.isnan(aggregator.interval_).all()
 
 
-def test_without_labels_there_is_onemake_cohort(rng):
+def test_without_labels_there_is_one_cohort(rng):
     R = rng.normal(size=(12, 40)).astype(np.float32)
     aggregator = RelevanceAggregator().fit(R)
     assert aggregator.classes_.tolist() == ["all"]

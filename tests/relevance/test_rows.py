@@ -17,7 +17,7 @@ from tests.relevance.made import N_WINDOWS, bits, make_cohort
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_any_parts_in_any_order_give_the_samebits(data):
+def test_any_parts_in_any_order_give_the_same_bits(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     R, y, given_ids = make_cohort(rng)
     R *= (10.0 ** rng.integers(-9, 9, (N_WINDOWS, 1, 1))).astype(np.float32)  # plain sums would depend on their order

@@ -1,0 +1,150 @@
+"""Rows S1, S1m and Q6: Grad-CAM beside captum's, in time, memory and result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from skecg import GradCAM1D
+
+from . import material
+from .harness import MIB, Line, Ratio, peak_memory, profile, row, same, speed
+from .material import CLASSES, ECGNet
+
+LAYER = ECGNet.cam_layer
+_INTERPOLATED = "captum LayerGradCam and LayerAttribution.interpolate"
+
+
+def captum_cam(
+    net: torch.nn.Module, x: torch.Tensor, target: torch.Tensor, batch: int, layer: str = LAYER, relu: bool = True
+) -> np.ndarray:
+    """Return captum's Grad-CAM at the length of the window."""
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    cam = LayerGradCam(net, net.get_submodule(layer))
+    maps = []
+    for part, labels in zip(x.split(batch), target.split(batch), strict=True):
+        short = cam.attribute(part, labels, relu_attributions=relu)
+        maps.append(LayerAttribution.interpolate(short, x.shape[-1], "linear").detach())
+    return torch.cat(maps).numpy()
+
+
+def _case(width: int, n: int) -> tuple[Any, ...]:
+    """Return network, classifier, windows as array and tensor, labels as array and tensor."""
+    net, X, y = material.network(width), material.windows(n), material.labels(n)
+    return net, material.classifier(net), X, torch.from_numpy(X), y, torch.arange(n) % len(CLASSES)
+
+
+@row("S1", "Speed", "Grad-CAM of ECGNet")
+def grad_cam(quick: bool) -> Iterator[Line]:
+    for width, n in {4: 64, 8: 32, 16: 16}.items() if quick else {4: 256, 8: 192, 16: 128}.items():
+        net, clf, X, x, y, target = _case(width, n)
+        explainer = GradCAM1D(clf)
+
+        def ours(explainer: GradCAM1D = explainer, X: np.ndarray = X, y: np.ndarray = y) -> np.ndarray:
+            return explainer.explain(X, target=y).relevance
+
+        def forward(net: torch.nn.Module = net, x: torch.Tensor = x) -> None:
+            with torch.no_grad():
+                for part in x.split(64):
+                    net(part)
+
+        # a map that the ReLU cuts to almost nothing is compared on the scale of what was there before
+        scale = np.abs(captum_cam(net, x, target, 64, relu=False)).max((1, 2), keepdims=True)
+        for batch, goal in ((64, 1.3), (1, 3.0)):
+
+            def anchor(batch: int = batch, case: tuple = (net, x, target)) -> np.ndarray:
+                return captum_cam(*case, batch)
+
+            worst = same(f"S1, width {width}, {batch} at a time", ours(), anchor(), 1e-5, scale)
+            yield speed(
+                f"width {width}, {n} windows; largest difference {worst:.0e}",
+                f"{_INTERPOLATED}, {'batches of 64' if batch > 1 else 'one window a call'}",
+                ours,
+                anchor,
+                goal=goal,
+                limit=("forward", forward),
+                quick=quick,
+            )
+
+
+def memory_case(side: str, width: int, n: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Return warm-up and work of one side of S1m, for a fresh process."""
+    torch.set_num_threads(1)
+    net, clf, X, x, y, target = _case(width, n)
+    explainer = GradCAM1D(clf, batch_size=n)
+
+    def run(n: int) -> Any:
+        if side == "ours":
+            return explainer.explain(X[:n], target=y[:n])
+        if side == "captum":
+            return captum_cam(net, x[:n], target[:n], n)
+        with torch.no_grad():
+            return net(x[:n])
+
+    return lambda: run(2), lambda: run(n)
+
+
+@row("S1m", "Speed", "Peak memory of Grad-CAM")
+def grad_cam_memory(quick: bool) -> Iterator[Line]:
+    width, n, sides = 8, 256, ("ours", "captum", "forward")
+    function = f"{__name__}:memory_case"
+    peaks = np.array([[peak_memory(function, side, width, n) for side in sides] for _ in range(2 if quick else 5)])
+    ours, captum, forward = peaks.T
+    net, clf, X, x, y, target = _case(width, n)
+    scale = np.abs(captum_cam(net, x, target, n, relu=False)).max((1, 2), keepdims=True)
+    result = GradCAM1D(clf, batch_size=n).explain(X, target=y).relevance
+    same("S1m", result, captum_cam(net, x, target, n), 1e-5, scale)
+    saved, above = Ratio.of(captum, ours), Ratio.of(ours, forward)
+    met = saved.median >= 4 and above.median <= 1.1
+    figures = ", ".join(f"{side} {np.median(of):.0f}" for side, of in zip(sides, peaks.T, strict=True))
+    yield Line(
+        work=f"width {width}, {n} windows in one batch; peak RSS above rest, fresh processes, MiB: {figures}",
+        anchor=f"{_INTERPOLATED}, one batch",
+        measured=f"anchor / ours {saved}",
+        limit=f"ours / forward without gradient {above}",
+        goal=">= 4, and <= 1.1 forward",
+        met=met,
+        notes=() if met else (_memory_note(width, n),),
+    )
+
+
+def _memory_note(width: int, n: int) -> str:
+    """Say what the least is that has to be held: one map of the widest stage, float32."""
+    widest = 4 * width * 720 * n * 4 / MIB
+    explainer, X, y = GradCAM1D(material.classifier(material.network(width)), batch_size=n), *_inputs(n)
+    return f"One map of the first stage is {widest:.0f} MiB.\n\n{profile(lambda: explainer.explain(X, target=y))}"
+
+
+def _inputs(n: int) -> tuple[np.ndarray, np.ndarray]:
+    return material.windows(n), material.labels(n)
+
+
+@row("Q6", "Quality of explanations", "Exactness of Grad-CAM")
+def exactness(quick: bool) -> Iterator[Line]:
+    clf, unseen = material.trained(150, 3) if quick else material.trained(650, 5)
+    rows = material.drawn(unseen, 8 if quick else 40)
+    ecg = material.mitdb()
+    X, y, net = ecg.data[rows], ecg.target[rows], clf.module_.eval()
+    x, target = torch.from_numpy(X), torch.from_numpy(np.searchsorted(clf.classes_, y))
+    layers = ["cnn.stem_act", *(f"cnn.blocks.{i}" for i in (0, 3, 7, 11, 15)), "cnn.norm"]
+    worst = {}
+    for layer in layers:
+        theirs = captum_cam(net, x, target, 64, layer, relu=False)
+        ours = GradCAM1D(clf, layer=layer, relu=False).explain(X, target=y).relevance
+        scale = np.abs(theirs).max((1, 2), keepdims=True)
+        worst[layer] = same(f"Q6, {layer}", ours, theirs, np.inf, scale)  # the goal is judged below
+    patients = len(np.unique(ecg.groups[rows]))
+    yield Line(
+        work=f"ECGNet width 4 trained on MIT-BIH (seed 0), {len(rows)} windows of {patients} patients that it did not "
+        f"see, layers {', '.join(layers)}",
+        anchor=f"{_INTERPOLATED}, the same layer",
+        measured=f"largest difference, relative to a window's largest value: {max(worst.values()):.1e} "
+        f"({max(worst, key=worst.get)})",
+        limit="float32: 6e-8",
+        goal="<= 1e-5",
+        met=max(worst.values()) <= 1e-5,
+    )
