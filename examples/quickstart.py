@@ -37,12 +37,22 @@ def load(name: str, seed: int):
         ecg = make_ecg(1600, n_patients=40, random_state=seed)
         return ecg, ecg.truth
     ecg = fetch_mitdb(random_state=seed, verbose=1)
+    return ecg, mark_evidence(ecg)
+
+
+def mark_evidence(ecg) -> np.ndarray:
+    """Return where the evidence lies: at every beat of the window's class, for they all carry it."""
     truth = np.zeros(ecg.data.shape, dtype=bool)
-    centre = ecg.data.shape[-1] // 2
+    half = ecg.data.shape[-1] // 2
     for label, limits in EVIDENCE.items():
-        start, stop = (centre + round(limit * ecg.fs) for limit in limits)
-        truth[ecg.target == label, :, start:stop] = True
-    return ecg, truth
+        start, stop = (round(limit * ecg.fs) for limit in limits)
+        for name in np.unique(ecg.record):
+            rows = np.flatnonzero((ecg.target == label) & (ecg.record == name))
+            for row in rows:
+                beats = ecg.sample[rows] - ecg.sample[row] + half
+                for beat in beats[(beats > 0) & (beats < 2 * half)]:
+                    truth[row, :, max(0, beat + start) : max(0, beat + stop)] = True
+    return truth
 
 
 def split(ecg, kind: str, per_class: tuple[int, int] | None, rng: np.random.RandomState):
@@ -147,21 +157,21 @@ def explain(ecg, truth, clf, test, args) -> None:
         mass = relevance_mass_score(t, relevance[placed])
         print(f"  {name:>8}: pointing game {pointing:.3f}, relevance mass {mass:.3f}")
 
-    shown = np.flatnonzero(y == "PVC")[0]
-    figure, axes = plt.subplots(2, 1, figsize=(8, 7), layout="constrained")
-    for ax, (name, result) in zip(axes, results.items(), strict=True):
-        display = RelevanceDisplay.from_relevance(
-            X[shown],
-            result.relevance[shown],
-            fs=ecg.fs,
-            label=f"{y[shown]}, {name}",
-            score=result.score[shown],
-            lead_names=ecg.lead_names,
-            relevance_kind=result.relevance_kind,
-            truth=truth[rows][shown],
-        )
-        display.plot(ax=ax)
-    figure.savefig(args.out, dpi=120)
+    sure = results["Grad-CAM"].score  # of each class shown, the window that the network is surest of
+    shown = [np.flatnonzero(y == label)[sure[y == label].argmax()] for label in ("PVC", "RBBB") if (y == label).any()]
+    figure, axes = plt.subplots(2, len(shown), figsize=(4 * len(shown), 6), layout="compressed", squeeze=False)
+    for row, (name, result) in zip(axes, results.items(), strict=True):
+        for ax, i in zip(row, shown, strict=True):
+            RelevanceDisplay.from_relevance(
+                X[i],
+                result.relevance[i],
+                fs=ecg.fs,
+                lead_names=ecg.lead_names,
+                relevance_kind=result.relevance_kind,
+                truth=truth[rows][i],
+            ).plot(ax=ax)
+            ax.set_title(f"{y[i]}: {name}, score {result.score[i]:.3g}", loc="left", fontsize=10)
+    figure.savefig(args.out, dpi=150, bbox_inches="tight")
     print(f"\npicture: {args.out}")
 
 

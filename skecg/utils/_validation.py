@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 _MANY_LEADS = 32
 
 
-def check_ecg(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+def check_ecg(estimator: Any, X: Any, *, reset: bool, ensure_all_finite: bool = True) -> np.ndarray:
     """Return X as a float32 array (n_samples, n_leads, n_timesteps); set or compare the fitted sizes.
 
     scikit-learn counts ``X.shape[1]`` as features, which for 3-D input is the number of leads. skecg counts
@@ -28,6 +28,8 @@ def check_ecg(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         ECG in mV, or relevance. Two dimensions mean one lead.
     reset : bool
         True in ``fit``, False everywhere else.
+    ensure_all_finite : bool, default=True
+        Whether NaN and infinities are refused.
 
     Returns
     -------
@@ -45,7 +47,15 @@ def check_ecg(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     named = hasattr(X, "columns")  # a DataFrame: scikit-learn remembers its names, and compares them before the values
     if named:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
-    array = check_array(X, dtype=np.float32, allow_nd=True, ensure_min_samples=1, input_name="X", estimator=estimator)
+    array = check_array(
+        X,
+        dtype=np.float32,
+        allow_nd=True,
+        ensure_min_samples=1,
+        ensure_all_finite=ensure_all_finite,
+        input_name="X",
+        estimator=estimator,
+    )
     if array.ndim > 3:
         raise ValueError(
             f"X must be (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps); got {array.ndim}-D, "
@@ -61,7 +71,9 @@ def check_ecg(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
             f"pass (n_samples, {estimator.n_leads_}, {estimator.n_timesteps_})"
         )
     if not named:
-        validate_data(estimator, array.reshape(len(array), -1), reset=reset, skip_check_array=True)
+        # a view of one number tells the count of features without a copy of a broadcast array
+        counted = np.broadcast_to(np.float32(0), (len(array), array[0].size))
+        validate_data(estimator, counted, reset=reset, skip_check_array=True)
     cube = array if array.ndim == 3 else array[:, None, :]
     if reset:
         estimator.n_leads_, estimator.n_timesteps_ = cube.shape[1:]
