@@ -65,7 +65,7 @@ def prepare_module(module: Any, sizes: dict[str, int], given: dict[str, Any]) ->
                 f"module is an instance of {type(module).__name__}, which is built already, so {sorted(given)} cannot "
                 "be set: pass its class instead"
             )
-        return copy.deepcopy(module), {}
+        return copy.deepcopy(module).float(), {}  # X is float32
     accepted = inspect.signature(module).parameters
     inferred = {name: sizes[key] for key, names in SIGNAL.items() for name in names if name in accepted}
     if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()):

@@ -20,7 +20,7 @@ from ._databases import Database
 from ._headers import parse_header
 from ._home import DATA_VARIABLE, OFFLINE_VARIABLE, MissingFileError, check_relative, is_offline
 from ._http import AbsentError, Client, DownloadError, Policy
-from ._registry import MAX_LIST_BYTES, SUMS_NAME, Stamps, parse_sums, replace_text
+from ._registry import MAX_LIST_BYTES, STAMPS_NAME, SUMS_NAME, Stamps, parse_sums, replace_text
 
 _logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ URL_VARIABLE = "SKECG_PHYSIONET_URL"
 # PhysioNet, and the public bucket that holds the same files; sums make either safe.
 _PHYSIONET = ("https://physionet.org/files", "https://physionet-open.s3.amazonaws.com")
 _LOCK_NAME = ".skecg.lock"
+_NEW_SUMS = f"{SUMS_NAME}.new"
 _PART = re.compile(r".+\.(?:[0-9a-f]{8}\.part|part-[0-9a-f-]{36})")
 _STALE = 7 * 24 * 3600.0  # s
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -113,7 +114,7 @@ def _complete(
     """Download what is still missing now that this process has the folder to itself."""
     if not _missing(folder, files):
         return  # another process has done it meanwhile
-    _remove_stale(folder)
+    _remove_stale(folder, locked=locked)
     client = Client(get_sources(database), policy, resume=locked)
     stamps = Stamps(folder)
     try:
@@ -207,7 +208,7 @@ def _get_sums(
             sums = parse_sums(own, str(path))
             if all(name in sums for name in files):
                 return sums
-    fetched = folder / f"{SUMS_NAME}.new"
+    fetched = folder / _NEW_SUMS
     try:
         client.fetch(SUMS_NAME, fetched, None, limit=MAX_LIST_BYTES)
         content = fetched.read_bytes()
@@ -286,13 +287,14 @@ def _lock(folder: Path, timeout: float) -> Iterator[bool]:
             lock.release()
 
 
-def _remove_stale(folder: Path) -> None:
-    """Remove partial files that nobody has touched for a week."""
+def _remove_stale(folder: Path, *, locked: bool) -> None:
+    """Remove partial files that nobody has touched for a week; those of our own lists at once where we are alone."""
     now = time.time()
-    for path in folder.rglob("*.part*"):
-        if _PART.fullmatch(path.name):
+    for path in [*folder.rglob("*.part*"), folder / _NEW_SUMS]:
+        own = locked and path.name.startswith((SUMS_NAME, STAMPS_NAME))
+        if path.name == _NEW_SUMS or _PART.fullmatch(path.name):
             with contextlib.suppress(OSError):
-                if now - path.stat().st_mtime > _STALE:
+                if own or now - path.stat().st_mtime > _STALE:
                     path.unlink()
 
 

@@ -183,7 +183,8 @@ class _Transfer:
         self.client, self.policy, self.address, self.name = client, client.policy, address, name
         self.target, self.wanted, self.accept, self.limit = target, wanted, accept, limit
         self.steady = wanted is not None and client.resume
-        end = f"{wanted[:8]}.part" if self.steady else f"part-{uuid.uuid4()}"
+        # Under the lock a name that stays lets the next call find what a killed one left, to go on from or to replace.
+        end = f"{wanted[:8] if wanted else '0' * 8}.part" if client.resume else f"part-{uuid.uuid4()}"
         self.part = target.with_name(f"{target.name}.{end}")
         self.tag: str | None = None  # the server's name of these very bytes
 

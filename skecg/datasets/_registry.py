@@ -116,7 +116,7 @@ def sha256(path: Path) -> str:
 
 def replace_text(path: Path, text: bytes) -> None:
     """Write a small file of our own, so that nobody ever sees half of it."""
-    part = path.with_name(f"{path.name}.{os.getpid():x}.part")
+    part = path.with_name(f"{path.name}.{os.getpid():08x}.part")
     try:
         part.write_bytes(text)
         os.replace(part, path)

@@ -25,6 +25,10 @@ from ..utils._transformer import ECGTransformerMixin
 from ..utils._twin import plain_torch, private_twin
 from ..utils._validation import check_ecg, check_fs, check_number, is_2d
 
+_WRONG_KIND = (
+    "estimator must be an ECGClassifier, or a Pipeline, search or FrozenEstimator that ends in one; got {}. "
+    "ECGClassifier.from_module takes a torch module that is trained"
+)
 _EXTREME = 100.0  # no ECG in mV comes near it: the data are in another unit, or an artefact
 
 
@@ -51,10 +55,7 @@ def unwrap(estimator: Any) -> tuple[list[Any], ECGClassifier]:
         else:
             break
     if not isinstance(estimator, ECGClassifier):
-        raise TypeError(
-            f"estimator must be an ECGClassifier, or a Pipeline, search or FrozenEstimator that ends in one; got "
-            f"{type(estimator).__name__}. ECGClassifier.from_module takes a torch module that is trained"
-        )
+        raise TypeError(_WRONG_KIND.format(type(estimator).__name__))
     return before, estimator
 
 
@@ -139,6 +140,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
             Where the classifier's parameters were changed after its fit, or y is missing for one that is not fitted.
         """
         self._check_parameters()
+        self._check_kind()
         if is_fitted(self.estimator):
             unwrap(self.estimator)
             self._refuse_changed()
@@ -168,6 +170,17 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=self).add(estimator=self.estimator, method_mapping=mapping)
 
+    def _check_kind(self) -> None:
+        """Raise TypeError unless the estimator, fitted or not, ends in an ECGClassifier."""
+        end = self.estimator
+        while not isinstance(end, ECGClassifier):
+            if isinstance(end, Pipeline):
+                end = end.steps[-1][1]
+            elif hasattr(end, "get_params") and hasattr(end, "estimator"):  # a search, or FrozenEstimator
+                end = end.estimator
+            else:
+                raise TypeError(_WRONG_KIND.format(type(end).__name__))
+
     def _refuse_changed(self) -> None:
         _, classifier = unwrap(self.estimator)
         changed = classifier._changed_params()
@@ -196,6 +209,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         return unwrap(self._fitted())[1].classes_
 
     def _fitted(self) -> Any:
+        self._check_kind()
         if not is_fitted(self):
             raise NotFittedError(
                 f"the estimator of this {type(self).__name__} is not fitted: call fit(X, y) first; or, where a fit was "
@@ -261,8 +275,6 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         data, classifier, flat = self._network_input(X)
-        if is_fitted(self.estimator):
-            self._refuse_changed()
         given = self._given_target(classifier, len(data), self.target if target is None else target)
         score = TargetScore(classifier.multilabel_, classifier._cut(), getattr(self, "output", self._output))
         device = classifier.device_

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ._random import PROCESS_LOCK
+
 # A child forked after a backward pass hangs in autograd (its worker threads are not forked), so it is told instead.
 _state = {"backward_in_parent": False, "backward_here": False}
 os.register_at_fork(after_in_child=lambda: _state.update(backward_in_parent=_state["backward_here"]))
@@ -46,7 +48,7 @@ def private_twin(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def plain_torch(device: str | torch.device, *, gradient: bool) -> Iterator[None]:
-    """Run as if no caller had switched anything: no inference mode, no autocast, gradients on or off as asked.
+    """Run as if no caller had switched anything: no inference mode, no autocast, float32, gradients on or off as asked.
 
     Parameters
     ----------
@@ -74,4 +76,13 @@ def plain_torch(device: str | torch.device, *, gradient: bool) -> Iterator[None]
         _state["backward_here"] = True
     kind = torch.device(device).type
     with torch.inference_mode(False), torch.set_grad_enabled(gradient), torch.autocast(kind, enabled=False):
-        yield
+        if torch.get_default_dtype() is torch.float32:
+            yield
+            return
+        with PROCESS_LOCK:  # the default belongs to the process
+            before = torch.get_default_dtype()
+            torch.set_default_dtype(torch.float32)
+            try:
+                yield
+            finally:
+                torch.set_default_dtype(before)

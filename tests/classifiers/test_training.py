@@ -33,13 +33,6 @@ def clf(toy):
     return tiny(max_epochs=12).fit(*toy[:2])
 
 
-@pytest.fixture(scope="module")
-def binary(toy):
-    X, y, *_ = toy
-    keep = y != "PAC"
-    return tiny().fit(X[keep], y[keep])
-
-
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 

@@ -9,14 +9,8 @@ from skecg.datasets._download import fetch_files
 from skecg.datasets._http import Policy
 
 DATABASE = Database("mitdb", "mitdb", "1.0.0", "A database", 360.0, ("a", "b", "c"))
-
-
 FAST = Policy(connect=2, read=0.4, slow_after=0.3, min_speed=2000, back_off=0.01, longest_wait=2.0, lock=10)
-
-
 BODY = np.random.default_rng(0).bytes(300_000)
-
-
 FILES = {"a.dat": BODY, "b.dat": BODY[::-1], "sub/c.dat": BODY[:1000]}
 
 

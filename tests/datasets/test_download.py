@@ -268,6 +268,15 @@ def test_lock_that_cannot_be_had_means_no_resuming(tmp_path, serve, monkeypatch,
     assert "no lock can be had" in caplog.text
 
 
+def test_lists_that_a_killed_call_left_half_written_are_removed(tmp_path, serve):
+    serve(FILES)
+    for name in ("SHA256SUMS.txt.new", "SHA256SUMS.txt.new.00000000.part", ".skecg-verified.json.0000abcd.part"):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "SHA256SUMS.txt.asc").write_bytes(b"somebody's signature")
+    fetch(tmp_path)
+    assert names(tmp_path) == ["SHA256SUMS.txt.asc", "a.dat"]
+
+
 def test_old_partial_files_are_removed_and_others_are_not(tmp_path, serve):
     serve(FILES)
     old, new, foreign = tmp_path / "x.dat.01234567.part", tmp_path / "y.dat.01234567.part", tmp_path / "z.part"

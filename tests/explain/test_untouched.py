@@ -80,6 +80,31 @@ def make(name, estimator):
     return clone(EXPLAINERS[name]).set_params(estimator=estimator)
 
 
+def put_gradient(net):
+    net.features[4].weight.grad = torch.zeros_like(net.features[4].weight)
+
+
+SABOTAGE = {
+    "a flag": lambda net: net.drop.train(),
+    "a gradient": put_gradient,
+    "a gradient's value": lambda net: net.features[0].weight.grad.add_(1),
+    "requires_grad": lambda net: net.head.weight.requires_grad_(True),
+    "a hook": lambda net: net.features.register_forward_hook(hook),
+    "a batch norm's statistics": lambda net: net.features[1].running_mean.add_(1e-6),
+    "a weight": lambda net: net.lstm.weight_hh_l0.data.mul_(1.0001),
+    "a layer": lambda net: setattr(net, "drop", torch.nn.Dropout(0.4).eval()),
+    "an attribute": lambda net: setattr(net, "left_behind", 1),
+}
+
+
+@pytest.mark.parametrize("what", SABOTAGE)
+def test_the_snapshot_sees_what_it_watches(what, clf):
+    before = snapshot(clf.module_)
+    assert same_snapshot(before, snapshot(clf.module_))
+    SABOTAGE[what](clf.module_)
+    assert not same_snapshot(before, snapshot(clf.module_))
+
+
 @all_explainers
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_the_network_is_left_as_found(name, context, toy, clf):
@@ -202,7 +227,7 @@ def test_eight_threads_on_one_classifier(name, mode, toy):
                 wrong += not np.allclose(clf.predict_proba(X), proba, rtol=1e-5, atol=1e-7)
         return wrong
 
-    with ThreadPoolExecutor(8) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(8) as pool:  # scikit-learn's check_array swaps the filters
         assert sum(pool.map(work, range(8))) == 0  # of 400
     assert same_snapshot(before, snapshot(clf.module_))
 
