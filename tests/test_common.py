@@ -57,7 +57,7 @@ INSTANCES = {
 ALL = [instance for instances in INSTANCES.values() for instance in instances]
 
 
-# Allowed by DESIGN 3; the reasons are written there, and scikit-learn declares the first for its own SGDClassifier.
+# The only checks that may fail, with their reasons; scikit-learn declares the first for its own SGDClassifier.
 MUST_FAIL = {"check_sample_weight_equivalence_on_dense_data": "mini-batches tell a repeated row from a heavier one"}
 MAY_FAIL_ON_A_DEEP_NETWORK = {
     "check_methods_subset_invariance": "float32 kernels choose their path by the batch's shape; see the test below"

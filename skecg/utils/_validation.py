@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array
+from sklearn.utils import check_array as _check_array
 from sklearn.utils.validation import validate_data
 
 # No recording has more leads than this with fewer time steps than leads: such a shape has its axes swapped.
 _MANY_LEADS = 32
+
+
+# scikit-learn changes the warnings filters of the process while it checks an array; two threads at once would leave
+# them changed for good.
+_FILTERS = threading.Lock()
+
+
+def check_array(*args: Any, **kwargs: Any) -> np.ndarray:
+    """Check an array as scikit-learn does, one thread at a time."""
+    with _FILTERS:
+        return _check_array(*args, **kwargs)
 
 
 def check_ecg(estimator: Any, X: Any, *, reset: bool, ensure_all_finite: bool = True) -> np.ndarray:

@@ -22,7 +22,7 @@ CLASSES = ("N", "PVC", "PAC", "LBBB", "RBBB")
 @cache
 def windows(n: int, seed: int = 0) -> np.ndarray:
     """Return simulated windows (n, 1, 720), mV."""
-    return make_ecg(n, classes=CLASSES, random_state=seed).data
+    return make_ecg(max(n, len(CLASSES)), classes=CLASSES, random_state=seed).data[:n]
 
 
 def labels(n: int) -> np.ndarray:

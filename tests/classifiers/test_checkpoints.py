@@ -174,7 +174,7 @@ class Canary:
     def __init__(self, path):
         self.path = path
 
-    def __reduce__(self):  # noqa: D105 - pickle's own
+    def __reduce__(self):
         return pathlib.Path.touch, (pathlib.Path(self.path),)
 
 

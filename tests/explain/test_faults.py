@@ -1,4 +1,4 @@
-"""Faults 26 to 32 of the reliability plan: odd arrays, windows, dtypes, sizes, modes, failures, contexts."""
+"""Fault cases 26 to 32: odd arrays, windows, dtypes, sizes, modes, failures, contexts."""
 
 import copy
 import re
@@ -286,10 +286,10 @@ def test_case_31_out_of_memory_even_for_one_window(name, toy, failing):
 class Float64ByDefault:
     """The process-wide default of somebody who works in double precision."""
 
-    def __enter__(self):  # noqa: D105
+    def __enter__(self):
         torch.set_default_dtype(torch.float64)
 
-    def __exit__(self, *error):  # noqa: D105
+    def __exit__(self, *error):
         torch.set_default_dtype(torch.float32)
 
 

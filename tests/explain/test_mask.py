@@ -44,7 +44,7 @@ def scores(clf, X, output, code=0):
 
 
 def objective(clf, X, mask, k, *, lambda1, lambda2=0.0, reduction="sum", output="logit", code=0):
-    """J of paper 1, summed anew."""
+    """Sum the published objective anew, in numpy."""
     size = np.sum if reduction == "sum" else np.mean
     phi = mask * X + k * (1 - mask)
     norm = size(np.abs(1 - mask), axis=(1, 2))
@@ -113,7 +113,7 @@ def test_objective_and_scores_are_those_of_the_mask(rng, output, lambda2, n_knot
     settings = {"lambda1": 0.1, "lambda2": lambda2, "reduction": "sum", "output": output}
     shape = {"n_knots": n_knots, "n_iter": 15, "lr": 0.03, "tol": 0.0}
     out = MaskDeletion(clf, replacement=0.3, target="B", **shape, **settings).explain(X)
-    assert ((out.mask >= 0) & (out.mask <= 1)).all() and out.mask.std() > 0.01
+    assert ((out.mask >= 0) & (out.mask <= 1)).all() and np.ptp(out.mask) > 0
     assert np.allclose(out.objective, objective(clf, X, out.mask, 0.3, code=1, **settings), rtol=1e-4, atol=1e-4)
     assert np.allclose(out.score, scores(clf, X, output, 1), rtol=1e-4, atol=1e-5)
     assert np.allclose(out.score_deleted, scores(clf, np.full_like(X, 0.3), output, 1), rtol=1e-4, atol=1e-5)
@@ -194,7 +194,7 @@ def test_published_settings():
     }
 
 
-def test_defaults_of_the_design():
+def test_defaults():
     defaults = MaskDeletion(None).get_params(deep=False)
     want = {
         "lambda1": 3.0, "lambda2": 0.0, "lr": 0.05, "n_iter": 120, "init": 0.0, "n_knots": 48, "reduction": "mean",

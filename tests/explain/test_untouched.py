@@ -1,6 +1,7 @@
 """The user's network, its gradients, hooks and flags, and every generator are as found after explaining."""
 
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -227,9 +228,38 @@ def test_eight_threads_on_one_classifier(name, mode, toy):
                 wrong += not np.allclose(clf.predict_proba(X), proba, rtol=1e-5, atol=1e-7)
         return wrong
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(8) as pool:  # scikit-learn's check_array swaps the filters
+    with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(work, range(8))) == 0  # of 400
     assert same_snapshot(before, snapshot(clf.module_))
+
+
+@pytest.mark.parametrize("use", ["predict", *EXPLAINERS])
+def test_threads_do_not_meet_in_the_warnings_filters(use, toy, monkeypatch):
+    """`warnings.catch_warnings` swaps the filters of the whole process; two threads in it can leave them changed."""
+    clf = ECGClassifier(TinyNet, **{**FAST, "max_epochs": 1}).fit(*toy[:2])
+    call = clf.predict if use == "predict" else make(use, clf).transform
+    lock, inside, most = threading.Lock(), [0], [0]
+    enter, leave = warnings.catch_warnings.__enter__, warnings.catch_warnings.__exit__
+
+    def slow_enter(self):
+        entered = enter(self)
+        with lock:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+        time.sleep(0.002)  # long enough for another thread to come by
+        return entered
+
+    def counted_leave(self, *error):
+        with lock:
+            inside[0] -= 1
+        return leave(self, *error)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(warnings.catch_warnings, "__enter__", slow_enter)
+        patched.setattr(warnings.catch_warnings, "__exit__", counted_leave)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda i: call(toy[0][:2]), range(24)))
+    assert most[0] <= 1
 
 
 def test_somebody_toggling_train_and_eval_does_not_matter(toy):
