@@ -135,6 +135,8 @@ def explain(ecg, truth, clf, test, args) -> None:
     rng = np.random.RandomState(args.seed)
     right = test[clf.predict(ecg.data[test]) == ecg.target[test]]
     rows = np.concatenate([rng.permutation(right[ecg.target[right] == c])[: args.explain] for c in clf.classes_])
+    if not truth[rows].any():
+        raise SystemExit("no window of a class with a place was recognised: train for more --epochs")
     X, y = ecg.data[rows], ecg.target[rows]
     placed = truth[rows].any((1, 2))
     print(f"\n== {len(rows)} recognised test windows explained; {placed.sum()} of them have evidence with a place")
@@ -143,12 +145,15 @@ def explain(ecg, truth, clf, test, args) -> None:
         warnings.simplefilter("default")  # such as: the replaced signal itself scores as the class
         results = {name: explainer.explain(X, target=y) for name, explainer in explainers.items()}
     for name, result in results.items():
-        table = RelevanceAggregator(by="lead", lead_names=ecg.lead_names).fit(result.relevance, y)
-        means = table.transform(result.relevance)
-        print(f"\nmean relevance of {name} by class and lead:")
-        for label in clf.classes_:
-            values = means[y == label].mean(0)
-            print(f"  {label:>5}", *(f"{lead} {v:.4f}" for lead, v in zip(ecg.lead_names, values, strict=True)))
+        table = RelevanceAggregator(by="lead", lead_names=ecg.lead_names, random_state=args.seed)
+        table.fit(result.relevance, y, groups=ecg.groups[rows], record=ecg.record[rows])
+        print(f"\nmean relevance of {name} by class and lead, over patients (interval: 95 %, from 10 patients on):")
+        for label, means, intervals, n in zip(
+            table.classes_, table.mean_, table.interval_, table.n_patients_, strict=True
+        ):
+            for lead, mean, (low, high), count in zip(ecg.lead_names, means, intervals, n, strict=True):
+                interval = f" ({low:.4f} to {high:.4f})" if np.isfinite(low) else ""
+                print(f"  {label:>5} {lead} {mean:.4f}{interval}, {count} patients")
     t = truth[rows][placed]
     controls = {"abs(x)": np.abs(X), "centre": np.broadcast_to(centre_prior(X.shape), X.shape)}
     print(f"\nplace of the relevance ({placed.sum()} windows, chance {chance_level(t):.3f}):")
@@ -158,7 +163,8 @@ def explain(ecg, truth, clf, test, args) -> None:
         print(f"  {name:>8}: pointing game {pointing:.3f}, relevance mass {mass:.3f}")
 
     sure = results["Grad-CAM"].score  # of each class shown, the window that the network is surest of
-    shown = [np.flatnonzero(y == label)[sure[y == label].argmax()] for label in ("PVC", "RBBB") if (y == label).any()]
+    labels = [label for label in ("PVC", "RBBB", "LBBB", "PAC") if (y == label).any()][:2]
+    shown = [np.flatnonzero(y == label)[sure[y == label].argmax()] for label in labels]
     figure, axes = plt.subplots(2, len(shown), figsize=(4 * len(shown), 6), layout="compressed", squeeze=False)
     for row, (name, result) in zip(axes, results.items(), strict=True):
         for ax, i in zip(row, shown, strict=True):
@@ -169,7 +175,8 @@ def explain(ecg, truth, clf, test, args) -> None:
                 lead_names=ecg.lead_names,
                 relevance_kind=result.relevance_kind,
                 truth=truth[rows][i],
-            ).plot(ax=ax)
+                ax=ax,
+            )
             ax.set_title(f"{y[i]}: {name}, score {result.score[i]:.3g}", loc="left", fontsize=10)
     figure.savefig(args.out, dpi=150, bbox_inches="tight")
     print(f"\npicture: {args.out}")

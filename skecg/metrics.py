@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 from sklearn.base import BaseEstimator
 
-from .utils._validation import check_fs, check_number, check_weights
+from .utils._validation import check_fs, check_number, check_weights, find_fs
 
 __all__ = ["RelevanceScorer", "centre_prior", "chance_level", "pointing_game_score", "relevance_mass_score"]
 
@@ -319,8 +320,20 @@ class RelevanceScorer(BaseEstimator):
                 f"{type(explainer).__name__} has neither explain nor transform"
             )
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        scores = {name: metric(truth, relevance, **weights) for name, metric in metrics.items()}
+        scores = {
+            name: metric(truth, relevance, **weights, **_fs_for(metric, explainer)) for name, metric in metrics.items()
+        }
         return scores if several else scores[""]
+
+
+def _fs_for(metric: Callable, explainer: Any) -> dict[str, float]:
+    """Return the explainer's or its classifier's fs for a metric that takes one and was not given it."""
+    try:
+        parameter = inspect.signature(metric).parameters.get("fs")
+    except (TypeError, ValueError):  # a callable that does not say what it takes
+        return {}
+    fs = find_fs(explainer)
+    return {"fs": fs} if fs is not None and parameter is not None and parameter.default is None else {}
 
 
 def _aligned(

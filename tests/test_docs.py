@@ -65,7 +65,7 @@ def small(code: str) -> str:
         (r"make_ecg\(\d+", "make_ecg(60"),
         (r"max_epochs=\d+", "max_epochs=1"),
         (r"module__width=\d+", "module__width=1"),
-        (r"n_iter=\d+", "n_iter=2"),
+        (r"MaskDeletion\(clf", "MaskDeletion(clf, n_iter=2"),
         (r"\[:3000\]", "[:30]"),
     ):
         code = re.sub(pattern, less, code)

@@ -40,7 +40,13 @@ def build_net(clf: Any, device: str, module: torch.nn.Module | None = None) -> T
     if clf.early_stopping:
         stopping = BestEpochStopping(patience=clf.n_iter_no_change, load_best=True)
         callbacks.append(("early_stopping", stopping))
-    return TrainingNet(
+    parts = {k: v for k, v in clf._dunder.items() if not k.startswith("module__")}
+    if "criterion__reduction" in parts:
+        raise ValueError("criterion__reduction is 'none' here, so that rows can be weighted: leave it out")
+    stray = _unknown_callbacks(parts, callbacks)
+    if stray:
+        raise ValueError(f"{stray} name callbacks that are not there; there are {[_name(c) for c in callbacks]}")
+    net = TrainingNet(
         module,
         criterion=criterion,
         criterion__reduction="none",
@@ -53,8 +59,31 @@ def build_net(clf: Any, device: str, module: torch.nn.Module | None = None) -> T
         device=device,
         verbose=0,  # skorch prints; our progress bar does not
         **{f"module__{k}": v for k, v in module_kwargs.items()},
-        **{k: v for k, v in clf._dunder.items() if not k.startswith("module__")},
-    ).initialize()
+        **parts,
+    )
+    try:
+        return net.initialize()
+    except TypeError as error:  # Python's own, for a keyword that criterion or optimizer do not take
+        raise ValueError(f"the network, criterion or optimizer cannot be built from the parameters: {error}") from error
+
+
+def _name(callback: Any) -> str:
+    """Return a callback's name as skorch gives it: the user's, or its class's."""
+    if isinstance(callback, tuple):
+        return callback[0]
+    return callback.__name__ if isinstance(callback, type) else type(callback).__name__
+
+
+def _unknown_callbacks(parts: dict[str, Any], callbacks: list) -> list[str]:
+    """Return the ``callbacks__*`` that name none; skorch's own and numbered ones are taken as they are."""
+    names = {_name(callback) for callback in callbacks}
+    own = {"epoch_timer", "train_loss", "valid_loss", "print_log"}
+    return [
+        key
+        for key in parts
+        if key.startswith("callbacks__") and key.split("__")[1].rsplit("_", 1)[0] not in names
+        and key.split("__")[1] not in names | own
+    ]
 
 
 def take_up(clf: Any, device: str) -> TrainingNet:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import json
+import marshal
 import os
 import tempfile
 from pathlib import Path
@@ -37,10 +40,18 @@ def _stable(value: Any) -> str:
         for name, tensor in value.state_dict().items():
             weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         return f"{value!r} {weights.hexdigest()}"
-    if isinstance(value, np.random.RandomState | np.random.Generator):
-        return type(value).__name__
     if isinstance(value, list | tuple):
         return repr([_stable(v) for v in value])
+    if isinstance(value, dict):
+        return repr(sorted((repr(k), _stable(v)) for k, v in value.items()))
+    if isinstance(value, functools.partial):
+        return f"partial {_stable([value.func, value.args, value.keywords])}"
+    if inspect.ismethod(value):
+        return f"{_stable(value.__func__)} of {_stable(value.__self__)}"
+    if inspect.isfunction(value):  # two lambdas differ by what they do and what they hold
+        code = hashlib.sha256(marshal.dumps(value.__code__)).hexdigest()
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        return f"{value.__qualname__} {code} {_stable([value.__defaults__, value.__kwdefaults__, held])}"
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     if type(value).__repr__ is object.__repr__:

@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..utils._batching import map_batches
 from ..utils._docs import fill_doc
 from ..utils._random import isolated_rng
 from ..utils._twin import plain_torch, private_twin
-from ..utils._validation import check_ecg, check_number, check_weights
+from ..utils._validation import check_ecg, check_number, check_weights, draw_seed
 from ._build import build_net, take_up
 from ._checkpoints import Checkpoints, fit_digest
 from ._modules import check_logits
-from ._parameters import PartsMixin
+from ._parameters import PartsMixin, restored_on_error
 from ._split import validation_split
 from ._targets import check_target, decision_cut, encode, find_classes
 from ._training import ECGDataset, Interrupted, TrainingNet, resolve_device
@@ -78,11 +78,13 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         Probability above which a label (multi-label: one threshold, or one each), or the second of two classes, is
         predicted. With more classes only 0.5 is allowed, and the largest logit wins.
     callbacks : list, default=None
-        skorch callbacks; copied, so yours stay as they are.
+        skorch callbacks; copied, so yours stay as they are. One that stops training raises KeyboardInterrupt, as
+        skorch's own do.
     checkpoint_dir : str or path, default=None
         Write weights, optimiser and generators after each epoch to a folder in it that is named for this very fit
         (parameters and data). ``fit`` called again after an interruption goes on from there to the same bits.
-        Callbacks of your own are restored where they have ``state_dict`` and ``load_state_dict``.
+        Callbacks of your own are restored where they have ``state_dict`` and ``load_state_dict``. A file is three to
+        four times as large as the network; none is deleted. ``partial_fit`` and ``warm_start`` write none.
     device : str, default="auto"
         Where to train and predict; "auto" takes cuda, else mps, else cpu.
     warm_start : bool, default=False
@@ -277,7 +279,8 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
             For X, y, groups or parameters that do not fit, with what was expected.
         """
         resume = self.warm_start and hasattr(self, "net_")
-        return self._train(X, y, sample_weight, groups, self.max_epochs, resume, self.early_stopping)
+        with restored_on_error(self):
+            return self._train(X, y, sample_weight, groups, self.max_epochs, resume, self.early_stopping)
 
     @fill_doc
     def partial_fit(self, X: Any, y: Any, classes: Any = None, *, sample_weight: Any = None) -> ECGClassifier:
@@ -298,7 +301,8 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         self : ECGClassifier
             Fitted.
         """
-        return self._train(X, y, sample_weight, None, 1, hasattr(self, "net_"), False, classes)
+        with restored_on_error(self):
+            return self._train(X, y, sample_weight, None, 1, hasattr(self, "net_"), False, classes)
 
     def _train(
         self,
@@ -330,10 +334,10 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         kept = np.flatnonzero(weight)  # a row of zero weight is a row that is not there
         loss_weight = loss_weights(self.class_weight, self.classes_, codes[kept], weight[kept])
 
-        seed = self._seed if resume else int(check_random_state(self.random_state).randint(2**31))
+        seed = self._seed if resume else draw_seed(self.random_state)
         checkpoints = None
         if self.checkpoint_dir is not None and not resume:
-            digest = fit_digest(self._identity(), X, codes, self.classes_, weight, groups)
+            digest = fit_digest(self._identity(seed), X, codes, self.classes_, weight, groups)
             checkpoints = Checkpoints(Path(self.checkpoint_dir) / digest, seed, epochs)
             seed = checkpoints.seed
         train, held = np.arange(len(kept)), None
@@ -374,6 +378,13 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
 
     def _finish(self, net: TrainingNet, validation_indices: np.ndarray) -> None:
         """Become fitted, only now that nothing can fail any more."""
+        loss = net.history[-1]["train_loss"] if len(net.history) else 0.0
+        if not np.isfinite(loss):
+            warnings.warn(
+                f"training has diverged: the last epoch's loss is {loss}; try a smaller lr than {self.lr!r}",
+                UserWarning,
+                stacklevel=4,
+            )
         self.net_ = net
         self.validation_indices_ = validation_indices
         self.n_epochs_ = len(net.history)

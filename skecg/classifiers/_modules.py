@@ -73,15 +73,7 @@ def prepare_module(module: Any, sizes: dict[str, int], given: dict[str, Any]) ->
         if unknown:
             name = getattr(module, "__name__", repr(module))
             raise ValueError(f"{name} does not take {unknown}; it takes {sorted(accepted)}")
-    # a factory may be a lambda or a partial, which skorch would take for an initialised object
-    return module if inspect.isclass(module) else _called(module), {**inferred, **given}
-
-
-def _called(factory: Callable[..., torch.nn.Module]) -> Callable[..., torch.nn.Module]:
-    def build(**kwargs: Any) -> torch.nn.Module:
-        return factory(**kwargs)
-
-    return build
+    return module, {**inferred, **given}
 
 
 def check_logits(logits: Callable[[np.ndarray], np.ndarray], name: str, X: np.ndarray, n_outputs: int) -> None:
@@ -115,13 +107,12 @@ def check_logits(logits: Callable[[np.ndarray], np.ndarray], name: str, X: np.nd
         )
     if not np.isfinite(out[: len(X)]).all():
         return  # an untrained network may overflow; prediction tells of it
-    varies = np.ptp(out, axis=0).max() > 1e-6
     sums = out.sum(1), np.exp(out.clip(max=50)).sum(1)
     if n_outputs > 1 and (out >= 0).all() and np.allclose(sums[0], 1, atol=1e-4):
         kind = "probabilities (every row sums to 1): remove the softmax at its end"
     elif n_outputs > 1 and np.allclose(sums[1], 1, atol=1e-4):
         kind = "log-probabilities: remove the log-softmax at its end"
-    elif varies and (out >= 0).all() and (out <= 1).all():
+    elif (out >= 0).all() and (out <= 1).all() and np.ptp(out) > 0.9:  # few networks are blind to the scale of x
         kind = "values between 0 and 1 only: remove the sigmoid at its end"
     else:
         return

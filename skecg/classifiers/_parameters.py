@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,18 @@ _AFTER_FIT = {"threshold", "fs", "verbose"}
 _TAKEN_ON = ("lr", "batch_size", "optimizer__")
 _SET_UP = ("optimizer", "criterion", "callbacks", "early_stopping", "n_iter_no_change")
 _NOT_IN_IDENTITY = {*_AFTER_FIT, "max_epochs", "checkpoint_dir", "device", "warm_start"}
+
+
+@contextmanager
+def restored_on_error(estimator: Any) -> Iterator[None]:
+    """Give an estimator its attributes back where a fit fails: old weights under new labels would answer wrongly."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
 
 
 class PartsMixin:
@@ -34,9 +48,10 @@ class PartsMixin:
         """Return the parameters of one part, without the prefix."""
         return {k.removeprefix(prefix): v for k, v in self._dunder.items() if k.startswith(prefix)}
 
-    def _identity(self) -> dict[str, Any]:
-        """Return the parameters that, with the data, say which fit this is."""
-        return {k: v for k, v in self.get_params(deep=False).items() if k not in _NOT_IN_IDENTITY}
+    def _identity(self, seed: int) -> dict[str, Any]:
+        """Return the parameters that, with the data, say which fit this is; a generator counts by what it drew."""
+        params = {k: v for k, v in self.get_params(deep=False).items() if k not in _NOT_IN_IDENTITY}
+        return {**params, "random_state": None if self.random_state is None else seed}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, those of the parts (``module__*``, ...) included.
@@ -76,6 +91,10 @@ class PartsMixin:
             check_number(name, getattr(self, name), low=1, integer=True)
         check_number("validation_fraction", self.validation_fraction, low=0, high=1, strict=True)
         check_number("lr", self.lr, low=0)
+        for name in ("optimizer", "criterion"):
+            value = getattr(self, name)
+            if not (callable(value) or (value is None and name == "criterion")):
+                raise ValueError(f"{name} must be a class of torch, such as torch.optim.Adam; got {value!r}")
         if self.fs is not None:
             check_fs(self.fs, type(self).__name__)
         if self.augment is not None and not callable(self.augment):
@@ -96,6 +115,8 @@ class PartsMixin:
                 f"{other} were changed, so the network cannot be trained on: set warm_start=False and call fit, or "
                 "clone the classifier"
             )
+        if "device" in changed:
+            raise ValueError("device was changed, so training cannot go on: clone the classifier and fit it there")
         taken = {name: self.get_params(deep=False).get(name) for name in changed if name.startswith(_TAKEN_ON)}
         return taken, any(name.startswith(_SET_UP) and name not in taken for name in changed)
 

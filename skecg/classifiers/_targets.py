@@ -38,7 +38,7 @@ def find_classes(name: str, y: np.ndarray, weight: np.ndarray, given: Any, colum
     weight : ndarray of shape (n_samples,)
         A class without weight is not there.
     given : array-like or None
-        The user's ``classes`` of ``partial_fit``.
+        The user's ``classes`` of ``partial_fit``; of a multi-label y they name the columns.
     columns : sequence or None
         Columns of the data frame that y was.
     labels : sequence or None
@@ -50,7 +50,7 @@ def find_classes(name: str, y: np.ndarray, weight: np.ndarray, given: Any, colum
         Sorted, for labels.
     """
     if y.ndim == 2:
-        names = labels if labels is not None else columns
+        names = next((n for n in (given, labels, columns) if n is not None), None)
         classes = np.arange(y.shape[1]) if names is None else np.asarray(list(names))
         if classes.ndim != 1 or len(classes) != y.shape[1] or len(np.unique(classes)) != len(classes):
             raise ValueError(f"labels must be {y.shape[1]} different names, one for each column of y; got {labels!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -16,7 +17,12 @@ def resolve_device(device: str) -> str:
     """Return the device that is meant: "auto" takes cuda, else mps, else cpu."""
     if device != "auto":
         try:
-            return str(torch.device(device))
+            chosen = torch.device(device)
+            if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+                raise ValueError(
+                    f"device={device!r}, but torch sees {torch.cuda.device_count()} CUDA devices: pass 'auto' or 'cpu'"
+                )
+            return str(chosen)
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"device must be 'auto' or torch's, such as 'cpu' or 'cuda:0'; got {device!r}") from error
     if torch.cuda.is_available():
@@ -157,13 +163,21 @@ class TrainingNet(NeuralNet):
         try:
             return super().fit_loop(*args, **kwargs)
         except KeyboardInterrupt as stop:
-            # skorch's callbacks stop training by raising KeyboardInterrupt; the user's Ctrl-C must come through
-            last = stop.__traceback__
-            while last is not None and last.tb_next is not None:
-                last = last.tb_next
-            if last is not None and last.tb_frame.f_globals.get("__name__", "").startswith("skorch.callbacks"):
+            if _raised_by_callback(stop):
                 return self
             raise Interrupted from stop
+
+
+def _raised_by_callback(stop: KeyboardInterrupt) -> bool:
+    """Tell a callback's ``raise KeyboardInterrupt``, skorch's way to stop, from the user's Ctrl-C, which must pass."""
+    notified, last = False, stop.__traceback__
+    while last is not None and last.tb_next is not None:
+        notified |= last.tb_frame.f_code.co_name == "notify"
+        last = last.tb_next
+    if last is None or not notified:
+        return False
+    instruction = last.tb_frame.f_code.co_code[last.tb_lasti]  # a signal arrives at any other instruction
+    return dis.opname[instruction] == "RAISE_VARARGS"
 
 
 class BestEpochStopping(EarlyStopping):

@@ -38,6 +38,9 @@ def loss_weights(
         stray = [label for label in class_weight if label not in list(classes)]
         if stray:
             raise ValueError(f"class_weight names {stray}, which are not among the classes {list(classes)}")
+        values = np.array(list(class_weight.values()), dtype=float)
+        if not (np.isfinite(values) & (values >= 0)).all() or (len(values) and not values.any()):
+            raise ValueError(f"class_weight must hold finite weights of at least 0, not all 0; got {class_weight!r}")
     if codes.ndim == 1:
         return weight * (1 if class_weight is None else _table(class_weight, classes, codes, weight)[codes])
     out = np.repeat(weight[:, None], codes.shape[1], axis=1)

@@ -11,8 +11,9 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skecg.datasets import _waves_model as model
-from skecg.datasets._disturbances import add_artefacts, add_noise
-from skecg.utils._validation import check_fs, check_number, check_option
+
+from ..utils._validation import check_fs, check_number, check_option
+from ._disturbances import add_artefacts, add_noise
 
 CLASSES = ("N", "PVC", "PAC", "LBBB", "RBBB", "AFIB", "SVTA", "SBR")
 _KIND = {"PVC": model.PVC, "PAC": model.PAC, "LBBB": model.LBBB, "RBBB": model.RBBB}

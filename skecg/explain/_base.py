@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, OneToOneFeatureMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -176,7 +176,9 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         while not isinstance(end, ECGClassifier):
             if isinstance(end, Pipeline):
                 end = end.steps[-1][1]
-            elif hasattr(end, "get_params") and hasattr(end, "estimator"):  # a search, or FrozenEstimator
+            elif isinstance(end, FrozenEstimator) or hasattr(end, "refit"):
+                if not getattr(end, "refit", True):
+                    raise TypeError(f"{type(end).__name__} with refit=False keeps no estimator to explain: refit it")
                 end = end.estimator
             else:
                 raise TypeError(_WRONG_KIND.format(type(end).__name__))
@@ -186,7 +188,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         changed = classifier._changed_params()
         if changed:
             raise ValueError(
-                f"the classifier's parameters {changed} were changed after it was fitted, so its network is not what "
+                f"the classifier's parameters {changed} were changed after it was fitted, so it was not trained as "
                 f"they say: fit it again, or pass sklearn.base.clone(classifier) to have {type(self).__name__} fit it"
             )
 
@@ -263,8 +265,8 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         -------
         result : Bunch
             ``relevance`` (float32, of the shape of ``data``), ``relevance_kind`` ("signed", "positive" or "cam"),
-            ``target`` (n_samples, labels), ``score`` (n_samples, what was explained), ``data`` (the network's input:
-            plot this), ``flat`` (n_samples, n_leads; leads that are constant), ``extreme`` (n_samples; beyond 100 in
+            ``target`` (n_samples, labels), ``score`` (n_samples, what was explained), ``data`` (the network's input,
+            read-only), ``flat`` (n_samples, n_leads; leads that are constant), ``extreme`` (n_samples; beyond 100 in
             absolute value, so hardly mV), for multi-label classifiers ``above_threshold`` (n_samples), and the
             method's own diagnostics.
 
@@ -300,7 +302,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
             relevance=relevance[:, 0] if flat else relevance,
             relevance_kind=self.relevance_kind,
             target=classifier.classes_[index],
-            data=data[:, 0] if flat else data,
+            data=_read_only(data[:, 0] if flat else data),
             flat=np.ptp(data, axis=-1) == 0,
             extreme=(np.abs(data) > _EXTREME).any((1, 2)),
             **out,
@@ -380,9 +382,28 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         names : ndarray of str objects
             One a column of 2-D output.
         """
-        names = super().get_feature_names_out(input_features)
+        # a fitted estimator needs no fit, and then it knows the names of X
+        source = self if hasattr(self, "n_features_in_") else _outermost(self._fitted())
+        names = OneToOneFeatureMixin.get_feature_names_out(source, input_features)
         size = unwrap(self._fitted())[1].n_features_in_
         return names if size == len(names) else np.array([f"t{i}" for i in range(size)], dtype=object)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written to: where no step comes before the network, it is the user's X."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _outermost(estimator: Any) -> Any:
+    """Return the first step that saw X itself."""
+    while isinstance(estimator, FrozenEstimator | Pipeline) or hasattr(estimator, "best_estimator_"):
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[0][1]
+        else:
+            estimator = estimator.best_estimator_ if hasattr(estimator, "best_estimator_") else estimator.estimator
+    return estimator
 
 
 def _routing() -> bool:

@@ -10,11 +10,12 @@ from torch import nn
 
 
 def speed_up(net: nn.Module, device: str, keep: str | None = None) -> None:
-    """Rebuild the twin of a network that declares ``foldable = True``; all others stay as they are.
+    """Rebuild the twin of a network whose class declares ``foldable = True``; all others stay as they are.
 
     A forward method may call one half of a Conv1d, BatchNorm1d pair on its own, so the network itself must say that
-    it does not. Parameters shared with the user's module are replaced, never written to. The result differs from the
-    network's by float32 rounding (1e-6 relative).
+    it does not; a subclass must say so again. A network with hooks or parametrizations stays as it is too. Parameters
+    shared with the user's module are replaced, never written to. The result differs from the network's by float32
+    rounding (1e-6 relative).
 
     Parameters
     ----------
@@ -25,11 +26,20 @@ def speed_up(net: nn.Module, device: str, keep: str | None = None) -> None:
     keep : str, default=None
         Name of a layer whose own output is looked at: it gives the same output afterwards.
     """
-    if not getattr(net, "foldable", False):
+    if not type(net).__dict__.get("foldable") or any(_is_special(part) for part in net.modules()):
         return
     _fold_batch_norm(net, None if keep is None else net.get_submodule(keep))
     if device == "cpu":
         _channels_last(net)
+
+
+def _is_special(part: nn.Module) -> bool:
+    """Tell whether a part does more than its class says: a rebuilt one would not."""
+    if part._forward_hooks or part._forward_pre_hooks or hasattr(part, "parametrizations"):
+        return True
+    if isinstance(part, nn.BatchNorm1d):
+        return part.weight is None or part.running_var is None
+    return isinstance(part, nn.Conv1d) and part.padding_mode != "zeros"
 
 
 def _fold_batch_norm(net: nn.Module, kept: nn.Module | None) -> None:

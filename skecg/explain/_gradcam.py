@@ -30,8 +30,8 @@ class GradCAM1D(BaseExplainer):
     ----------
     %(estimator)s
     layer : str or torch.nn.Module, default=None
-        A convolutional stage of the network, by its dotted name (or the module itself); None takes the network's
-        ``cam_layer``.
+        A convolutional stage of the network, by its dotted name; or the module itself, which searches and
+        cross-validation lose, for they copy it. None takes the network's ``cam_layer``.
     method : {"gradcam", "hirescam", "layercam"}, default="gradcam"
         How the gradient weighs the maps.
     relu : bool, default=True
@@ -119,7 +119,10 @@ class GradCAM1D(BaseExplainer):
                 )
         if isinstance(given, torch.nn.Module):
             if given not in names:
-                raise ValueError(f"layer {given!r} is not a part of this {kind}; it has {list(names.values())}")
+                raise ValueError(
+                    f"layer is a {type(given).__name__} that is no part of this {kind} (clone copies it): pass its "
+                    f"dotted name, one of {list(names.values())}"
+                )
             return names[given]
         if given not in names.values():
             raise ValueError(f"layer {given!r} is not in {kind}; it has {list(names.values())}")

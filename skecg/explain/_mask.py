@@ -30,7 +30,7 @@ VIJAYARANGAN_2020_ASSUMED = {
 }
 """What the slides do not say, as assumed here: one mask value a sample, sums, probability, 0 mV, the LSTM alone."""
 
-_MEDIAN_WINDOW = 0.4  # s: longer than twice any QRS, so that its median follows the baseline
+_MEDIAN_WINDOW = 0.4  # s: longer than twice nearly every QRS, so that its median follows the baseline
 _BLUR_SD = 0.167  # s
 _NAMED = ("median", "running_median", "blur")
 _IN_SECONDS = ("running_median", "blur")
@@ -108,6 +108,10 @@ class MaskDeletion(BaseExplainer):
     ``score_after`` (of the masked window), ``objective``, ``n_iter`` and ``replacement`` (n_samples each), and
     ``deleted_is_target``: whether the replaced window is itself recognised as the class, in which case deleting
     cannot take the class away and the mask says little; a warning counts them.
+
+    A network of your own can be explained by branch when it has ``branches``, the names of the submodules whose
+    features are concatenated before an affine head, and ``branch_weights()``, the head's weights by branch, as
+    :class:`~skecg.models.ECGNet` has them.
 
     ``MaskDeletion(clf, **VIJAYARANGAN_2020, **VIJAYARANGAN_2020_ASSUMED)`` are the authors' settings, as far as they
     are known. They do not converge: at a step of 0.001 no value moves further than about 0.5 in 500 iterations.
@@ -213,6 +217,11 @@ class MaskDeletion(BaseExplainer):
             raise ValueError(
                 f"branch must be 'all' or a branch of the network, and {type(net).__name__} has {list(branches)}; got "
                 f"{self.branch!r}"
+            )
+        if self.branch != "all" and not hasattr(net, "branch_weights"):
+            raise ValueError(
+                f"branch={self.branch!r} needs a network with additive branches, whose branch_weights() says how each "
+                f"adds to the logits, as ECGNet's does; {type(net).__name__} has none"
             )
         fs = None
         for item in self._replacements():

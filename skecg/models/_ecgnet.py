@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 
 import torch
@@ -212,12 +213,12 @@ class ECGNet(nn.Module):
         super().__init__()
         sizes = {"n_leads": n_leads, "n_timesteps": n_timesteps, "n_outputs": n_outputs, "width": width}
         for name, value in {**sizes, "kernel": kernel, "step": step, "hidden": hidden}.items():
-            if value != int(value) or value < 1:
+            if not isinstance(value, numbers.Integral) or value < 1:
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
         if kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, so that a convolution keeps the length; got {kernel}")
         for name, value in {"dropout": dropout, "branch_dropout": branch_dropout}.items():
-            if not 0 <= value < 1:
+            if not isinstance(value, numbers.Real) or not 0 <= value < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
         self.n_leads, self.n_timesteps, self.n_outputs = n_leads, n_timesteps, n_outputs
         self.branch_dropout = branch_dropout
@@ -250,6 +251,8 @@ class ECGNet(nn.Module):
         ValueError
             For a branch that the network does not have.
         """
+        if x.ndim != 3 or x.shape[1] != self.n_leads:
+            raise ValueError(f"x must be (n_samples, {self.n_leads}, n_timesteps); got {tuple(x.shape)}")
         inputs = {} if inputs is None else inputs
         unknown = sorted(set(inputs) - set(self.branches))
         if unknown:

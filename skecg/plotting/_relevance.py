@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..utils._validation import check_fs, check_number, check_option
+from ..utils._validation import check_fs, check_number, check_option, find_fs
 from . import _paper
 from ._trace import default_map, draw_trace, draw_truth, make_marker
 
@@ -177,7 +177,7 @@ class RelevanceDisplay:
             explainer = explainer[-1]
         if not hasattr(explainer, "explain"):
             raise TypeError(f"{type(explainer).__name__} is no explainer: it has no method explain")
-        fs = check_fs(_sampling_rate(explainer) if fs is None else fs, cls.__name__)  # before the long part
+        fs = check_fs(find_fs(explainer) if fs is None else fs, cls.__name__)  # before the long part
         result = explainer.explain(inputs) if target is None else explainer.explain(inputs, target=target)
         window, drawn, remarks = array[row][0], np.asarray(result.data)[0], []
         as_given = drawn.shape == window.shape and (signal == "X" or np.array_equal(drawn, window.astype(np.float32)))
@@ -436,19 +436,6 @@ class RelevanceDisplay:
         if self.truth is not None:
             remarks.append("black bar: truth")
         return remarks
-
-
-def _sampling_rate(explainer: Any) -> float | None:
-    """Return the fs (Hz) of the explainer or of what it explains, None where nobody says it."""
-    while explainer is not None:
-        if getattr(explainer, "fs", None) is not None:
-            return explainer.fs
-        if isinstance(getattr(explainer, "steps", None), list):
-            explainer = explainer.steps[-1][1]
-            continue
-        inner = (getattr(explainer, name, None) for name in ("best_estimator_", "estimator_", "estimator"))
-        explainer = next((estimator for estimator in inner if estimator is not None), None)
-    return None
 
 
 def _window(name: str, array: Any) -> np.ndarray:

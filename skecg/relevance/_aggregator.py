@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils._docs import fill_doc
-from ..utils._validation import check_fs, check_number, check_option
-from ._cohort import CohortMixin, draw_seed
+from ..utils._validation import check_fs, check_number, check_option, draw_seed
+from ._cohort import CohortMixin
 from ._rows import Layout, RelevanceRows, check_ids, check_labels
 from ._windows import PARTS, check_relevance, check_signal, warn_of, window_sums
 

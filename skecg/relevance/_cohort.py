@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ._statistics import cohort_statistics
@@ -149,10 +148,3 @@ class CohortMixin:
         found["exclusions"] = {**tallies, "shared_patients": found["n_shared"].max(axis=1)}
         self._formed = settings, found
         return found
-
-
-def draw_seed(random_state: Any) -> int:
-    """Draw a seed; None takes fresh entropy, so that numpy's global generator is left as found."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    return int(check_random_state(random_state).randint(2**31 - 1))

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_array
 
-from ..utils._validation import check_ecg
+from ..utils._validation import check_array, check_ecg
 
 _BLOCK = 2**21  # samples turned into float64 at a time (16 MB)
 

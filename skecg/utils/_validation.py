@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array as _check_array
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 # No recording has more leads than this with fewer time steps than leads: such a shape has its axes swapped.
@@ -194,3 +195,23 @@ def check_fs(fs: Any, needed_for: str) -> float:
     if fs is None:
         raise ValueError(f"{needed_for} needs the sampling rate: pass fs (Hz), e.g. fs=360.0; got None")
     return float(check_number("fs", fs, low=0, strict=True, unit="(Hz)"))
+
+
+def find_fs(estimator: Any) -> float | None:
+    """Return the fs (Hz) of an estimator or of what it holds, None where nobody says it."""
+    while estimator is not None:
+        if getattr(estimator, "fs", None) is not None:
+            return estimator.fs
+        if isinstance(getattr(estimator, "steps", None), list):  # a Pipeline
+            estimator = estimator.steps[-1][1]
+            continue
+        inner = (getattr(estimator, name, None) for name in ("best_estimator_", "estimator_", "estimator"))
+        estimator = next((held for held in inner if held is not None), None)
+    return None
+
+
+def draw_seed(random_state: Any) -> int:
+    """Draw a seed; None takes fresh entropy, so that numpy's global generator is left as found."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))

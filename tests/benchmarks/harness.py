@@ -262,8 +262,7 @@ def run_python(*arguments: str, **environment: str | None) -> str:
             [sys.executable, *arguments],
             cwd=folder,
             env={name: value for name, value in variables.items() if value is not None},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
     if run.returncode:

@@ -1,0 +1,83 @@
+"""Row S9: training and predicting with ECGClassifier beside a plain torch loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from skecg import ECGClassifier
+from skecg.models import ECGNet
+from tests.tiny import TinyNet
+
+from . import material
+from .harness import Line, row, same, speed
+from .material import CLASSES
+
+BATCH, LR = 64, 1e-3
+
+Build = Callable[[], torch.nn.Module]
+
+
+def plain_fit(build: Build, X: np.ndarray, codes: np.ndarray, epochs: int, seed: int) -> torch.nn.Module:
+    """Train a network in the shortest loop there is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        net = build().train()
+        x, y = torch.from_numpy(X), torch.from_numpy(codes)
+        adam = torch.optim.Adam(net.parameters(), lr=LR)
+        for _ in range(epochs):
+            for batch in torch.randperm(len(x)).split(BATCH):
+                adam.zero_grad()
+                torch.nn.functional.cross_entropy(net(x[batch]), y[batch]).backward()
+                adam.step()
+    return net
+
+
+def plain_proba(net: torch.nn.Module, X: np.ndarray) -> np.ndarray:
+    """Return probabilities by the shortest loop there is."""
+    net.eval()
+    with torch.no_grad():
+        return torch.cat([net(part).softmax(1) for part in torch.from_numpy(X).split(BATCH)]).numpy()
+
+
+@row("S9", "Speed", "Training and predict_proba")
+def training(quick: bool) -> Iterator[Line]:
+    seed = int(np.random.RandomState(0).randint(2**31))  # what ECGClassifier makes of random_state=0
+
+    def ecgnet(width: int) -> Build:
+        return lambda: ECGNet(1, 720, len(CLASSES), width=width)
+
+    cases: dict[str, tuple[Build, int, int, tuple[float, float]]] = {
+        "a tiny network": (lambda: TinyNet(1, 720, len(CLASSES)), 2560, 2, (0.87, 0.63)),
+        "ECGNet width 1": (ecgnet(1), 256 if quick else 1280, 1, (0.95, 0.95)),
+        "ECGNet width 4": (ecgnet(4), 128 if quick else 640, 1, (0.95, 0.95)),
+    }
+    for name, (build, n, epochs, goals) in cases.items():
+        X, y = material.windows(n), material.labels(n)
+        codes = np.searchsorted(np.unique(CLASSES), y)
+        clf = ECGClassifier(build, lr=LR, batch_size=BATCH, max_epochs=epochs, device="cpu", random_state=0)
+
+        def ours(clf: ECGClassifier = clf, X: np.ndarray = X, y: np.ndarray = y) -> ECGClassifier:
+            return clf.fit(X, y)
+
+        def anchor(
+            build: Build = build, X: np.ndarray = X, codes: np.ndarray = codes, epochs: int = epochs
+        ) -> torch.nn.Module:
+            return plain_fit(build, X, codes, epochs, seed)
+
+        net = anchor()
+        worst = same(f"S9, {name}", ours().predict_proba(X), plain_proba(net, X), 1e-4)
+        work = f"{name}, {n} windows of 720 in batches of {BATCH}"
+        equal = f"probabilities equal to {worst:.0e}"
+        loop = "a plain torch loop"
+        yield speed(f"fit, {work}, {epochs} epochs; {equal}", loop, ours, anchor, goal=goals[0], quick=quick)
+
+        def proba(clf: ECGClassifier = clf, X: np.ndarray = X) -> np.ndarray:
+            return clf.predict_proba(X)
+
+        def plain(net: torch.nn.Module = net, X: np.ndarray = X) -> np.ndarray:
+            return plain_proba(net, X)
+
+        yield speed(f"predict_proba, {work}; {equal}", loop, proba, plain, goal=goals[1], quick=quick)
