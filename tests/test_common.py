@@ -45,8 +45,8 @@ INSTANCES = {
         ),
         DEEP,
     ],
-    "BandpassFilter": [BandpassFilter(fs=100.0)],
-    "ECGScaler": [ECGScaler()],
+    "BandpassFilter": [BandpassFilter(fs=100.0), BandpassFilter(low=None, fs=100.0)],
+    "ECGScaler": [ECGScaler(), ECGScaler(per="window")],
     "GradCAM1D": [
         GradCAM1D(INNER),
         GradCAM1D(make_pipeline(BandpassFilter(fs=100.0), ECGScaler(), INNER), method="hirescam", relu=False),

@@ -200,8 +200,9 @@ def test_defaults():
         "lambda1": 3.0, "lambda2": 0.0, "lr": 0.05, "n_iter": 120, "init": 0.0, "n_knots": 48, "reduction": "mean",
         "output": "probability", "replacement": "running_median", "branch": "all", "other_branch": "silenced",
         "tol": 1e-3, "target": "predicted", "batch_size": 64, "fs": None, "verbose": 0,
+        "estimator": None, "schedule": "constant",
     }  # fmt: skip
-    assert {name: defaults[name] for name in want} == want
+    assert defaults == want
 
 
 def test_a_sum_and_a_probability_are_degenerate():

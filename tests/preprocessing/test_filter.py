@@ -5,31 +5,8 @@ import pytest
 from scipy.signal import butter, sosfiltfilt
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
-from sklearn.utils import estimator_checks as checks
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skecg.preprocessing import BandpassFilter, ECGScaler
-
-# Checks that scikit-learn runs over its own estimators and does not hand to others.
-EXTRA = [
-    checks.check_set_output_transform,
-    checks.check_set_output_transform_pandas,
-    checks.check_global_output_transform_pandas,
-    checks.check_dataframe_column_names_consistency,
-    checks.check_transformer_get_feature_names_out,
-    checks.check_transformer_get_feature_names_out_pandas,
-    checks.check_get_feature_names_out_error,
-]
-
-
-@parametrize_with_checks([BandpassFilter(fs=360.0), BandpassFilter(low=None, fs=360.0)])
-def test_sklearn(estimator, check, seeded):
-    check(estimator)
-
-
-@pytest.mark.parametrize("check", EXTRA, ids=lambda check: check.__name__)
-def test_sklearn_extra(check):
-    check("BandpassFilter", BandpassFilter(fs=360.0))
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])

@@ -4,31 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.utils import estimator_checks as checks
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skecg.preprocessing import ECGScaler
-
-# Checks that scikit-learn runs over its own estimators and does not hand to others.
-EXTRA = [
-    checks.check_set_output_transform,
-    checks.check_set_output_transform_pandas,
-    checks.check_global_output_transform_pandas,
-    checks.check_dataframe_column_names_consistency,
-    checks.check_transformer_get_feature_names_out,
-    checks.check_transformer_get_feature_names_out_pandas,
-    checks.check_get_feature_names_out_error,
-]
-
-
-@parametrize_with_checks([ECGScaler(), ECGScaler(per="window")])
-def test_sklearn(estimator, check, seeded):
-    check(estimator)
-
-
-@pytest.mark.parametrize("check", EXTRA, ids=lambda check: check.__name__)
-def test_sklearn_extra(check):
-    check("ECGScaler", ECGScaler())
 
 
 def reference(X, axes):
