@@ -47,10 +47,13 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the template of classes lists them
 
-# A name in backticks that does not exist fails the build. There is no inventory of other projects without a network,
-# so that names of other projects are left as they are.
+# A role that names what does not exist fails the build. Without a network there is no inventory of other projects or
+# of the standard library, so that their names are left as they are.
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(sklearn|torch|skorch|captum|shap|numpy|np|pandas|pd|scipy|matplotlib|wfdb)\..*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(sklearn|torch|skorch|captum|shap|numpy|np|pandas|pd|scipy|matplotlib|wfdb)\..*"),
+    (r"py:.*", r"(collections|functools|io|logging|os|pathlib|warnings)\..*"),
+]
 
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples"),

@@ -101,3 +101,4 @@ def test_quickstart_is_a_page_of_the_gallery():
     text = (ROOT / "examples" / "quickstart.py").read_text(encoding="utf-8")
     title, underline = ast.get_docstring(ast.parse(text)).splitlines()[:2]
     assert underline == "=" * len(title)
+    assert "__doc__" not in text  # sphinx-gallery runs the code without its docstring

@@ -12,7 +12,7 @@ import torch
 from skecg import GradCAM1D
 
 from . import material
-from .harness import MIB, Line, Ratio, peak_memory, profile, row, same, speed
+from .harness import MIB, Different, Line, Ratio, peak_memory, profile, row, speed
 from .material import CLASSES, ECGNet
 
 LAYER = ECGNet.cam_layer
@@ -31,6 +31,29 @@ def captum_cam(
         short = cam.attribute(part, labels, relu_attributions=relu)
         maps.append(LayerAttribution.interpolate(short, x.shape[-1], "linear").detach())
     return torch.cat(maps).numpy()
+
+
+def beyond(ours: np.ndarray, anchor: np.ndarray, tol: float = 1e-5) -> tuple[int, float, float]:
+    """Return in how many windows two maps differ by more than ``tol``, and the largest difference among them and not.
+
+    Differences are relative to the window's largest value. The maps are those before the ReLU: one that it cuts to
+    almost nothing has no scale.
+    """
+    apart = np.abs(ours - anchor).max((1, 2)) / np.abs(anchor).max((1, 2))
+    over = ~(apart <= tol)
+    return int(over.sum()), float(apart[over].max(initial=0)), float(apart[~over].max(initial=0))
+
+
+def same_maps(name: str, ours: np.ndarray, anchor: np.ndarray) -> str:
+    """Say in how many windows maps are equal; Different where that is less than 97 %.
+
+    A gradient jumps where a ReLU or a pooling is undecided but for rounding. There captum's own maps differ as much
+    between batches of 64 and of one.
+    """
+    n, largest, rest = beyond(ours, anchor)
+    if n > 0.03 * len(ours):
+        raise Different(f"{name}: {n} of {len(ours)} maps differ by more than 1e-5, the largest by {largest:.3g}")
+    return f"equal to {rest:.0e}" + (f" in all but {n} windows ({largest:.0e})" if n else "")
 
 
 def _case(width: int, n: int) -> tuple[Any, ...]:
@@ -53,17 +76,17 @@ def grad_cam(quick: bool) -> Iterator[Line]:
                 for part in x.split(64):
                     net(part)
 
-        # a map that the ReLU cuts to almost nothing is compared on the scale of what was there before
-        scale = np.abs(captum_cam(net, x, target, 64, relu=False)).max((1, 2), keepdims=True)
+        signed = GradCAM1D(clf, relu=False).explain(X, target=y).relevance
         for batch, goal in ((64, 1.3), (1, 3.0)):
 
             def anchor(batch: int = batch, case: tuple = (net, x, target)) -> np.ndarray:
                 return captum_cam(*case, batch)
 
-            worst = same(f"S1, width {width}, {batch} at a time", ours(), anchor(), 1e-5, scale)
+            size = "batches of 64" if batch > 1 else "one window a call"
+            equal = same_maps(f"S1, width {width}, {size}", signed, captum_cam(net, x, target, batch, relu=False))
             yield speed(
-                f"width {width}, {n} windows; largest difference {worst:.0e}",
-                f"{_INTERPOLATED}, {'batches of 64' if batch > 1 else 'one window a call'}",
+                f"width {width}, {n} windows; {equal}",
+                f"{_INTERPOLATED}, {size}",
                 ours,
                 anchor,
                 goal=goal,
@@ -96,14 +119,13 @@ def grad_cam_memory(quick: bool) -> Iterator[Line]:
     peaks = np.array([[peak_memory(function, side, width, n) for side in sides] for _ in range(1 if quick else 5)])
     ours, captum, forward = peaks.T
     net, clf, X, x, y, target = _case(width, n)
-    scale = np.abs(captum_cam(net, x, target, n, relu=False)).max((1, 2), keepdims=True)
-    result = GradCAM1D(clf, batch_size=n).explain(X, target=y).relevance
-    same("S1m", result, captum_cam(net, x, target, n), 1e-5, scale)
+    signed = GradCAM1D(clf, relu=False, batch_size=n).explain(X, target=y).relevance
+    equal = same_maps("S1m", signed, captum_cam(net, x, target, n, relu=False))
     saved, above = Ratio.of(captum, ours), Ratio.of(ours, forward)
     met = saved.median >= 4 and above.median <= 1.1
     figures = ", ".join(f"{side} {np.median(of):.0f}" for side, of in zip(sides, peaks.T, strict=True))
     yield Line(
-        work=f"width {width}, {n} windows in one batch; peak RSS above rest, fresh processes, MiB: {figures}",
+        work=f"width {width}, {n} windows in one batch; peak RSS above rest, MiB: {figures}; {equal}",
         anchor=f"{_INTERPOLATED}, one batch",
         measured=f"anchor / ours {saved}",
         limit=f"ours / forward without gradient {above}",
@@ -137,26 +159,24 @@ def exactness(quick: bool) -> Iterator[Line]:
     net.double()
     double = [captum_cam(net, x.double(), target, 64, layer, relu=False) for layer in layers]
 
-    def worst(name: str, ones: list[np.ndarray], others: list[np.ndarray]) -> tuple[float, str]:
-        """Return the largest difference over the layers, and where it is; the goal is judged below."""
-        found = []
-        for layer, one, other in zip(layers, ones, others, strict=True):
-            scale = np.abs(other).max((1, 2), keepdims=True)
-            found.append((same(f"Q6, {name}, {layer}", one, other, np.inf, scale), layer))
-        return max(found)
+    def told(ones: list[np.ndarray], others: list[np.ndarray]) -> tuple[int, str]:
+        over = [beyond(one, other) for one, other in zip(ones, others, strict=True)]
+        at = int(np.argmax([max(largest, rest) for _, largest, rest in over]))
+        n = sum(n for n, _, _ in over)
+        largest = max(over[at][1:])
+        return n, f"{n} of {len(layers) * len(rows)} maps beyond 1e-5, largest difference {largest:.1e} ({layers[at]})"
 
-    own = worst("captum", single, double)[0]
     work = (
         f"ECGNet width 4 trained on MIT-BIH (seed 0), {len(rows)} windows of {len(np.unique(ecg.groups[rows]))} "
         f"patients that it was not trained on, before the ReLU, layers {', '.join(layers)}"
     )
     for kind, maps in (("float32", single), ("float64", double)):
-        largest, layer = worst(kind, ours, maps)
+        n, text = told(ours, maps)
         yield Line(
             work=work,
             anchor=f"{_INTERPOLATED} in {kind}, the same layer",
-            measured=f"largest difference {largest:.1e} of a window's largest value ({layer})",
-            limit=f"captum's float32 against its own float64 {own:.1e}",
-            goal="<= 1e-5",
-            met=largest <= 1e-5,
+            measured=text,
+            limit=f"captum's float32 against its own float64: {told(single, double)[1]}",
+            goal="<= 1e-5 of a window's largest value",
+            met=n == 0,
         )
