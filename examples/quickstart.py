@@ -184,7 +184,7 @@ def explain(ecg, truth, clf, test, args) -> None:
 
 def main() -> None:
     """Run the main job."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
+    parser = argparse.ArgumentParser(description="Train ECGNet, then see and measure what it looks at.")
     parser.add_argument("--data", choices=["synthetic", "mitdb"], default="synthetic")
     parser.add_argument("--split", choices=["patient", "beat"], default="patient")
     parser.add_argument("--width", type=int, default=4, help="channels of a stem convolution; 16 in the paper")

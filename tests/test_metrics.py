@@ -293,7 +293,9 @@ def test_scorer_in_search_and_cross_validation(data, routing):
         search.fit(X, truth)
         several = {"mass": relevance_mass_score, "chance": chance_level}
         refit = GridSearchCV(Explainer(), {"power": [0, 1, 30]}, scoring=RelevanceScorer(several), cv=3, refit="mass")
-        folds = cross_validate(Explainer(), X, truth, scoring={"mass": RelevanceScorer()}, error_score="raise")
+        scoring = {"mass": RelevanceScorer()}
+        # params={} and not None, which scikit-learn 1.6 does not take under routing
+        folds = cross_validate(Explainer(), X, truth, scoring=scoring, error_score="raise", params={})
         assert refit.fit(X, truth).best_params_ == {"power": 30}
     assert search.best_params_ == {"power": 30}
     np.testing.assert_allclose(search.cv_results_["mean_test_score"][0], chance_level(truth))
