@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from skecg.models import ECGNet
 from tests.tiny import TinyNet
 
 from . import material
-from .harness import Line, row, same, speed
+from .harness import Anchor, Line, row, same, speed
 from .material import CLASSES
 
 BATCH, LR = 64, 1e-3
@@ -59,25 +60,14 @@ def training(quick: bool) -> Iterator[Line]:
         codes = np.searchsorted(np.unique(CLASSES), y)
         clf = ECGClassifier(build, lr=LR, batch_size=BATCH, max_epochs=epochs, device="cpu", random_state=0)
 
-        def ours(clf: ECGClassifier = clf, X: np.ndarray = X, y: np.ndarray = y) -> ECGClassifier:
-            return clf.fit(X, y)
-
-        def anchor(
-            build: Build = build, X: np.ndarray = X, codes: np.ndarray = codes, epochs: int = epochs
-        ) -> torch.nn.Module:
-            return plain_fit(build, X, codes, epochs, seed)
-
+        ours = partial(clf.fit, X, y)
+        anchor = partial(plain_fit, build, X, codes, epochs, seed)
         net = anchor()
         worst = same(f"S9, {name}", ours().predict_proba(X), plain_proba(net, X), 1e-4)
         work = f"{name}, {n} windows of 720 in batches of {BATCH}"
-        equal = f"probabilities equal to {worst:.0e}"
-        loop = "a plain torch loop"
-        yield speed(f"fit, {work}, {epochs} epochs; {equal}", loop, ours, anchor, goal=goals[0], quick=quick)
-
-        def proba(clf: ECGClassifier = clf, X: np.ndarray = X) -> np.ndarray:
-            return clf.predict_proba(X)
-
-        def plain(net: torch.nn.Module = net, X: np.ndarray = X) -> np.ndarray:
-            return plain_proba(net, X)
-
-        yield speed(f"predict_proba, {work}; {equal}", loop, proba, plain, goal=goals[1], quick=quick)
+        fit, predict = (
+            Anchor("a plain torch loop", run, goal, f"probabilities equal to {worst:.0e}")
+            for run, goal in zip((anchor, partial(plain_proba, net, X)), goals, strict=True)
+        )
+        yield from speed(f"fit, {work}, {epochs} epochs", ours, [fit], quick=quick)
+        yield from speed(f"predict_proba, {work}", partial(clf.predict_proba, X), [predict], quick=quick)

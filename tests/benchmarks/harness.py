@@ -129,44 +129,61 @@ class Ratio:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """What our side is compared with: a name, the function, the least ratio wanted, and how equal the results are."""
+
+    name: str
+    run: Callable[[], Any]
+    goal: float
+    equal: str
+
+
 def speed(
     work: str,
-    against: str,
     ours: Callable[[], Any],
-    anchor: Callable[[], Any],
+    anchors: Iterable[Anchor],
     *,
-    goal: float,
     limit: tuple[str, Callable[[], Any]] | None = None,
     quick: bool = False,
-) -> Line:
-    """Return the line of ``anchor / ours``; where it falls short of the goal, with the profile of our side.
+) -> Iterator[Line]:
+    """Yield the line of ``anchor / ours`` for each anchor, all timed in the same rounds.
 
     Parameters
     ----------
-    work, against : str
+    work : str
         As in `Line`.
-    ours, anchor : callable
-        The two sides; that their results are equal is checked before, by `same`.
-    goal : float
-        Least median of anchor / ours.
+    ours : callable
+        Our side; that its result is that of the anchors is checked before.
+    anchors : iterable of Anchor
+        The other sides.
     limit : (str, callable), default=None
         Name and function of what our side cannot do without.
     quick : bool, default=False
-        3 rounds instead of 5.
+        3 rounds instead of 5, and no profiles.
     """
-    sides = [ours, anchor] if limit is None else [ours, anchor, limit[1]]
-    times = paired(*sides, rounds=3 if quick else 5)
-    ratio = Ratio.of(times[:, 1], times[:, 0])
-    met = ratio.median >= goal
-    return Line(
-        work=work,
-        anchor=against,
-        measured=f"anchor / ours {ratio}",
-        limit="" if limit is None else f"ours / {limit[0]} {Ratio.of(times[:, 0], times[:, 2])}",
-        goal=f">= {goal:g}",
-        met=met,
-        notes=() if met else (f"{work}: {ratio} of {goal:g}. Our side's profile:\n\n{profile(ours)}",),
-    )
+    anchors = list(anchors)
+    sides = [ours, *(anchor.run for anchor in anchors), *([] if limit is None else [limit[1]])]
+    times = paired(*sides, rounds=3 if quick else 5).T
+    for anchor, other in zip(anchors, times[1:], strict=False):
+        ratio = Ratio.of(other, times[0])
+        yield Line(
+            work=f"{work}; {anchor.equal}",
+            anchor=anchor.name,
+            measured=f"anchor / ours {ratio}",
+            limit="" if limit is None else f"ours / {limit[0]} {Ratio.of(times[0], times[-1])}",
+            goal=f">= {anchor.goal:g}",
+            met=ratio.median >= anchor.goal,
+            notes=shortfall(f"{work}, {anchor.name}", ratio, anchor.goal, ours, quick),
+        )
+
+
+def shortfall(work: str, ratio: Ratio, goal: float, ours: Callable[[], Any], quick: bool) -> tuple[str, ...]:
+    """Return the note of a ratio below its goal, with the profile of our side unless ``quick``; none of another."""
+    if ratio.median >= goal:
+        return ()
+    told = f"{work}: {ratio} of {goal:g}."
+    return (f"{told} Not profiled, with `--quick`.",) if quick else (f"{told} Our side's profile:\n\n{profile(ours)}",)
 
 
 # ----------------------------------------------------------------------------------------------------------- results

@@ -59,7 +59,7 @@ def iterations(quick: bool) -> Iterator[Line]:
         met = all(ours <= anchor for ours, anchor in zip(found, goal, strict=True))
         return Line(
             work=f"ECGNet width 4 trained on MIT-BIH (seed 0); {len(rows)} windows ({per_class} of each class, none "
-            f"left out) of {patients} patients that it was not trained on; {_told(settings)}{remark}",
+            f"left out) that it did not see, of {patients} patients; {_told(settings)}{remark}",
             anchor=f"{_told(tuned)}, from 0; median J {goal[0]:.4f}, 90th percentile {goal[1]:.4f}",
             measured=f"median J {found[0]:.4f}, 90th percentile {found[1]:.4f}, with "
             f"{tuned['n_iter'] / settings['n_iter']:g} times fewer iterations",

@@ -14,9 +14,9 @@ _HEAD = f"""# Benchmarks
 This page is written by a command, `{COMMAND}`, and never by hand (`-- --only S1,S4` picks rows, `-- --quick`
 shrinks them). Both sides of a row run in one process, alternated, on one thread, after a warm-up, with the same
 network, weights and windows, and their results are compared in the run. A ratio is the median of the paired ratios of
-CPU times, with its range; differences under 10 % are none. Memory is the peak above rest in a fresh process. A limit is
-what no code of this kind could do without, measured. The last column says in which run a row was measured, and the load
-of the machine then. A row that falls short of its goal stays, with its profile below.
+CPU times in 5 rounds, with its range; differences under 10 % are none. Memory is the peak above rest in a fresh
+process. A limit is what no code of this kind could do without, measured. The last column says in which run a row was
+measured, and the load of the machine then. A row that falls short of its goal stays, with its profile below.
 """
 _COLUMNS = ("row", "work", "anchor", "measured", "limit", "goal", "reached", "run, load")
 _RUN_COLUMNS = ("run", "facts")
