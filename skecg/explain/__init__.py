@@ -1,6 +1,7 @@
 """Explainers: scikit-learn transformers that return the relevance of each sample of the ECG."""
 
+from ._branches import branch_contributions
 from ._gradcam import GradCAM1D
 from ._mask import VIJAYARANGAN_2020, VIJAYARANGAN_2020_ASSUMED, MaskDeletion
 
-__all__ = ["VIJAYARANGAN_2020", "VIJAYARANGAN_2020_ASSUMED", "GradCAM1D", "MaskDeletion"]
+__all__ = ["VIJAYARANGAN_2020", "VIJAYARANGAN_2020_ASSUMED", "GradCAM1D", "MaskDeletion", "branch_contributions"]

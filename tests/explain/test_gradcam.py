@@ -15,7 +15,7 @@ from skecg.explain import GradCAM1D
 from skecg.models import ECGNet
 from tests.tiny import FAST, LinearNet, TinyNet, toy_ecg
 
-METHODS = ["gradcam", "hirescam", "layercam"]
+METHODS = ["gradcam", "gradcam++", "hirescam", "layercam"]
 
 
 def around(net, n_outputs, n_leads, n_timesteps, **settings):
@@ -49,6 +49,10 @@ BY_HAND = {
     # A: only the gradients above zero count: [1, -4, 0, 0]
     ("layercam", "A"): [1, -4, 0, 0],
     ("layercam", "B"): [0, 0, 0, 3],
+    # A: the maps add up to 2 and 1; weights 1/(2+2) + 2/(2+4) + 3/(2+6) = 23/24 and 0
+    ("gradcam++", "A"): [23 / 24, -23 / 12, 0, 23 / 8],
+    # B: weights 1/(2+2) and 0
+    ("gradcam++", "B"): [0.25, -0.5, 0, 0.75],
 }
 
 
