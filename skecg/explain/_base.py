@@ -275,6 +275,18 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         ValueError
             For X that does not fit, or a target that is no label of the classifier.
         """
+        result, doubts = self._explain(X, target)
+        for rows, text in doubts:
+            warnings.warn(
+                f"{type(self).__name__}: in {len(rows)} of {len(result.target)} windows (first {rows[:10].tolist()}) "
+                f"{text}",
+                UserWarning,
+                stacklevel=2,
+            )
+        return result
+
+    def _explain(self, X: Any, target: Any) -> tuple[Bunch, list[tuple[np.ndarray, str]]]:
+        """Return the result of ``explain``, and the windows (rows) that are doubtful with the reason."""
         self._check_parameters()
         data, classifier, flat = self._network_input(X)
         given = self._given_target(classifier, len(data), self.target if target is None else target)
@@ -309,8 +321,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         )
         if classifier.multilabel_:
             result.above_threshold = passed
-        self._warn(result, relevance, self._finish(result, flat))
-        return result
+        return result, self._doubts(result, relevance, self._finish(result, flat))
 
     def _finish(self, result: Bunch, flat: bool) -> list[tuple[np.ndarray, str]]:
         """Give the method's own diagnostics their last form; return (windows, what is doubtful of them)."""
@@ -347,27 +358,21 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
             )
         return hit.argmax(1)
 
-    def _warn(self, result: Bunch, relevance: np.ndarray, more: list[tuple[np.ndarray, str]]) -> None:
-        """Count what makes an explanation empty or doubtful; each kind is one warning."""
-        n, name = len(relevance), type(self).__name__
+    @staticmethod
+    def _doubts(
+        result: Bunch, relevance: np.ndarray, more: list[tuple[np.ndarray, str]]
+    ) -> list[tuple[np.ndarray, str]]:
+        """Return what makes an explanation empty or doubtful, with the windows; what is not finite becomes NaN."""
         bad = np.flatnonzero(~np.isfinite(relevance).all((1, 2)) | ~np.isfinite(result.score))
         result.relevance[bad] = np.nan
-        empty = np.flatnonzero(~relevance.any((1, 2)))
-        flat = np.flatnonzero(result.flat.all(1))
-        extreme = np.flatnonzero(result.extreme)
-        for rows, text in (
+        found = (
             (bad, "the network or its gradient is not finite; their relevance is NaN"),
-            (empty, "the relevance is zero everywhere"),
-            (flat, "every lead is constant"),
-            (extreme, f"values go beyond {_EXTREME:g} in absolute value: is the ECG in mV?"),
+            (np.flatnonzero(~relevance.any((1, 2))), "the relevance is zero everywhere"),
+            (np.flatnonzero(result.flat.all(1)), "every lead is constant"),
+            (np.flatnonzero(result.extreme), f"values go beyond {_EXTREME:g} in absolute value: is the ECG in mV?"),
             *more,
-        ):
-            if len(rows):
-                warnings.warn(
-                    f"{name}: in {len(rows)} of {n} windows (first {rows[:10].tolist()}) {text}",
-                    UserWarning,
-                    stacklevel=3,
-                )
+        )
+        return [(rows, text) for rows, text in found if len(rows)]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the samples of X; t0, t1, ... where a step before the network changed their number.

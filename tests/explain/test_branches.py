@@ -108,7 +108,7 @@ def test_ecgnet_terms_are_the_networks(seeded):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         out = branch_contributions(clf, X, batch_size=4)
-        again = branch_contributions(make_pipeline(ECGScaler(), clf), X)
+        again = branch_contributions(make_pipeline(ECGScaler().fit(X), clf), X)
     with torch.no_grad():
         term = net.branch_logits(torch.from_numpy(X))["lstm"].double().numpy()
     spread = term - term.mean(0)
@@ -117,7 +117,7 @@ def test_ecgnet_terms_are_the_networks(seeded):
     assert not np.allclose(out.deviation, again.deviation)  # behind a scaler the network sees something else
 
 
-def test_bad_input():
+def test_bad_input(seeded):
     tiny = ECGClassifier.from_module(TinyNet(1, 4, 3), list("ABC"), n_leads=1, n_timesteps=4)
     with pytest.raises(ValueError, match=r"TinyNet has no additive branches.*ECGNet"):
         branch_contributions(tiny, np.zeros((2, 1, 4)))
