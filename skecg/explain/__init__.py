@@ -3,5 +3,13 @@
 from ._branches import branch_contributions
 from ._gradcam import GradCAM1D
 from ._mask import VIJAYARANGAN_2020, VIJAYARANGAN_2020_ASSUMED, MaskDeletion
+from ._record import explain_record
 
-__all__ = ["VIJAYARANGAN_2020", "VIJAYARANGAN_2020_ASSUMED", "GradCAM1D", "MaskDeletion", "branch_contributions"]
+__all__ = [
+    "VIJAYARANGAN_2020",
+    "VIJAYARANGAN_2020_ASSUMED",
+    "GradCAM1D",
+    "MaskDeletion",
+    "branch_contributions",
+    "explain_record",
+]

@@ -110,7 +110,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
 
     ``_explain_batch(net, x, given, score, **context)`` gets the private twin, a tensor (n, n_leads, n_timesteps), the
     position of each window's target (-1: the predicted one) and the :class:`TargetScore`; it returns a dict of arrays:
-    ``relevance``, ``score``, ``index`` (the positions explained), ``passed`` and the method's diagnostics.
+    ``relevance``, ``score``, ``logits``, ``index`` (the positions explained), ``passed`` and the method's diagnostics.
     """
 
     relevance_kind = "signed"
@@ -265,9 +265,10 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         -------
         result : Bunch
             ``relevance`` (float32, of the shape of ``data``), ``relevance_kind`` ("signed", "positive" or "cam"),
-            ``target`` (n_samples, labels), ``score`` (n_samples, what was explained), ``data`` (the network's input,
-            read-only), ``flat`` (n_samples, n_leads; leads that are constant), ``extreme`` (n_samples; beyond 100 in
-            absolute value, so hardly mV), for multi-label classifiers ``above_threshold`` (n_samples), and the
+            ``target`` (n_samples, labels), ``score`` (n_samples, what was explained), ``logits`` (n_samples,
+            n_outputs; of the whole network), ``data`` (the network's input, read-only), ``flat`` (n_samples, n_leads;
+            leads that are constant), ``extreme`` (n_samples; beyond 100 in absolute value, so hardly mV), for
+            multi-label classifiers ``above_threshold`` (n_samples), and the
             method's own diagnostics.
 
         Raises

@@ -186,8 +186,8 @@ class GradCAM1D(BaseExplainer):
             else:
                 wide = _spread(cam, np.asarray(centres(name, x.shape[-1])), x.shape[-1])[:, None]
             passed = score.passes(logits, index)
-        out = {"relevance": wide, "score": explained.detach(), "index": index, "passed": passed, "cam": cam}
-        return {key: value.cpu().numpy() for key, value in out.items()}
+        out = {"relevance": wide, "score": explained, "logits": logits, "index": index, "passed": passed, "cam": cam}
+        return {key: value.detach().cpu().numpy() for key, value in out.items()}
 
     def _cam(self, maps: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Return the class activation map (n, length) of maps (n, channels, length) or (n, channels, length, other)."""

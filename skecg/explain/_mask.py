@@ -247,6 +247,7 @@ class MaskDeletion(BaseExplainer):
         out = {
             "relevance": 1 - mask,
             "score": explained,
+            "logits": whole,
             "index": index,
             "passed": passed,
             "mask": mask,

@@ -1,0 +1,430 @@
+"""Recordings of any length: classified and explained window by window, in bounded memory, resumable."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.utils import Bunch
+
+from ..classifiers import ECGClassifier
+from ..datasets import read_record
+from ..utils._validation import check_fs, check_number, check_option
+from ._base import BaseExplainer, unwrap
+from ._store import MemoryStore, NpyStore, ZarrStore, import_zarr, read_facts
+
+_BATCHES = 8  # batches in a block, which is what is lost by a kill
+_FORMAT = 1
+_SIGNAL = (".hea", ".dat", ".mat")
+_NOT_WORK = ("estimator", "verbose")  # neither changes a result; the estimator is told by weights and steps
+
+
+def explain_record(
+    explainer: BaseExplainer,
+    record: Any,
+    *,
+    fs: float | None = None,
+    leads: int | str | Sequence[int | str] | None = None,
+    window: float | None = None,
+    stride: float | None = None,
+    blend: str = "hann",
+    target: Any = None,
+    out: str | os.PathLike | None = None,
+    annotations: str | os.PathLike | None = None,
+    verbose: int = 0,
+) -> Bunch:
+    """Classify and explain a recording of any length, window by window, to arrays aligned with it.
+
+    Windows of the network's length are taken every ``stride`` seconds, and one at the very end, so that every sample
+    is in a window. Where windows overlap, their relevance is averaged with weights. A window in which samples are
+    missing (NaN) is left out and counted. Memory does not grow with the recording where ``out`` is given and the
+    record is read from files.
+
+    Parameters
+    ----------
+    explainer : explainer
+        Fitted, or around a fitted estimator.
+    record : str, path-like, ndarray of shape (n_timesteps,) or (n_leads, n_timesteps), or mapping
+        A WFDB record, by its path without extension, read piece by piece; or an array in mV, memory-mapped ones
+        included; or what :func:`~skecg.datasets.read_record` returns.
+    fs : float, default=None
+        Sampling rate of an array, Hz. For a record it is read; a record at another rate than the classifier's is
+        refused.
+    leads : int, str or sequence, default=None
+        The leads, by position or name, in the order of the network's. None takes the record's first one for a network
+        of one lead, and otherwise all.
+    window : float, default=None
+        Length of a window, s. Needed only where steps before the network change the number of samples; it is refused
+        if the relevance is not as long as the window.
+    stride : float, default=None
+        Step from window to window, s; None takes half a window.
+    blend : {"hann", "mean"}, default="hann"
+        Weights of overlapping windows: a raised cosine, which trusts the middle of a window and leaves no steps at
+        its ends, or equal ones.
+    target : "predicted" or label, default=None
+        What is explained; None takes the explainer's own.
+    out : str or path-like, default=None
+        A folder for ``.npy`` files, or one whose name ends in ``.zarr`` for a zarr group (extra ``zarr``). It is
+        called ``<out>.part`` until it is complete; an interrupted run of the same work goes on from there, to the same
+        bits. A complete one is opened. None keeps the arrays in memory.
+    annotations : str or path-like, default=None
+        A WFDB annotation file to write, such as ``"results/100.skecg"`` (record name, and letters for the annotator):
+        a comment with the predicted label where it changes, for other ECG viewers.
+    verbose : int, default=0
+        Above 0, show one progress bar.
+
+    Returns
+    -------
+    result : Bunch
+        With the attributes:
+
+        relevance : array of shape (n_leads, n_timesteps), float32
+            Blended relevance; NaN where no whole window is. A read-only memory map of ``out``, or a zarr array.
+        relevance_kind : str
+            "signed", "positive" or "cam".
+        start : ndarray of shape (n_windows,), int64
+            First sample of each window.
+        label : ndarray of shape (n_windows,), str
+            Predicted class of each window; "" where samples are missing. (Multi-label: the label of the highest
+            logit.)
+        target : ndarray of shape (n_windows,), str
+            What was explained.
+        score : array of shape (n_windows,), float32
+            Score of the target; NaN where samples are missing.
+        probability : array of shape (n_windows, n_classes), float32
+            Of each class (multi-label: each label); NaN where samples are missing.
+        classes, lead_names : list of str
+            Columns of ``probability``, rows of ``relevance``.
+        fs, window, stride : float
+            Hz, s, s.
+        record : str
+            Name of the record.
+        n_missing : int
+            Windows left out.
+        doubts : dict of int
+            Windows whose explanation is empty or doubtful, by the reason.
+        path : pathlib.Path or None
+            Where the arrays lie.
+
+    Raises
+    ------
+    ValueError
+        For a record that does not fit the network (sampling rate, leads, length), or an ``out`` that holds other work.
+
+    Warns
+    -----
+    UserWarning
+        One for each reason, with the number of windows that are doubtful or left out.
+
+    See Also
+    --------
+    skecg.datasets.read_record : Reads a record, or a part of it.
+
+    Examples
+    --------
+    >>> from skecg import ECGClassifier, GradCAM1D
+    >>> from skecg.datasets import make_ecg
+    >>> from skecg.explain import explain_record
+    >>> ecg = make_ecg(40, classes=("N", "PVC"), random_state=0)
+    >>> clf = ECGClassifier(module__width=1, fs=ecg.fs, max_epochs=1, random_state=0).fit(ecg.data, ecg.target)
+    >>> recording = ecg.data[:10].reshape(-1)  # 20 s
+    >>> result = explain_record(GradCAM1D(clf), recording, fs=360, stride=1.0)
+    >>> result.relevance.shape, result.probability.shape
+    ((1, 7200), (19, 2))
+    """
+    if not isinstance(explainer, BaseExplainer):
+        raise TypeError(f"explainer must be one of skecg.explain's; got a {type(explainer).__name__}")
+    check_option("blend", blend, ("hann", "mean"))
+    _, classifier = unwrap(explainer._fitted())
+    source = _Source(record, fs, leads, classifier.n_leads_)
+    known = explainer.fs if explainer.fs is not None else classifier.fs
+    if known is not None and not np.isclose(known, source.fs):
+        raise ValueError(
+            f"record {source.name} has {source.fs:g} Hz, the network was trained at {known:g} Hz: resample the record "
+            "first (skecg.preprocessing.Resampler)"
+        )
+    n = classifier.n_timesteps_
+    if window is not None:
+        n = round(check_number("window", window, low=0, strict=True, unit="(s)") * source.fs)
+    step = n // 2 if stride is None else round(check_number("stride", stride, low=0, strict=True) * source.fs)
+    if not 1 <= step <= n:
+        raise ValueError(
+            f"stride must be at least one sample and at most a window of {n / source.fs:g} s; got {stride!r}"
+        )
+    if source.length < n:
+        raise ValueError(f"record {source.name} has {source.length} samples, a window has {n}: it is too short")
+    start = np.arange(0, source.length - n + 1, step)
+    if start[-1] + n < source.length:
+        start = np.append(start, source.length - n)
+
+    quiet = copy.copy(explainer)  # the user's own keeps its progress bar
+    quiet.verbose = 0
+    work = {
+        "format": _FORMAT,
+        "explainer": type(explainer).__name__,
+        "parameters": {k: repr(v) for k, v in explainer.get_params(deep=False).items() if k not in _NOT_WORK},
+        "weights": _digest_of(classifier.module_.state_dict()),
+        "steps": [repr(steps) for steps in unwrap(explainer._fitted())[0]],
+        "target": repr(explainer.target if target is None else target),
+        "record": source.identity(),
+        "window": n,
+        "stride": step,
+        "blend": blend,
+    }
+    digest = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
+    facts = {
+        "format": _FORMAT,
+        "digest": digest,
+        "relevance_kind": explainer.relevance_kind,
+        "classes": [str(label) for label in classifier.classes_],
+        "lead_names": source.lead_names,
+        "fs": source.fs,
+        "window": n / source.fs,
+        "stride": step / source.fs,
+        "record": source.name,
+        "work": work,
+    }
+    path = None if out is None else Path(out).expanduser()
+    if path is not None and path.exists():
+        found = read_facts(path)
+        if found.get("digest") != digest:
+            raise ValueError(
+                f"{path} holds the result of another record, explainer or other settings: delete it or pass another out"
+            )
+        arrays, facts = _kind(path).load(path), found
+    else:
+        shapes = {
+            "relevance": ((classifier.n_leads_, source.length), np.float32),
+            "probability": ((len(start), classifier.n_outputs_), np.float32),
+            "score": ((len(start),), np.float32),
+            "code": ((len(start), 2), np.int32),  # predicted, explained; -1 where samples are missing
+        }
+        if path is None:
+            store: Any = MemoryStore(shapes)
+        else:
+            if path.suffix == ".zarr":
+                import_zarr()
+            store = _kind(path)(path, shapes, digest)
+        block = _BATCHES * explainer.batch_size
+        counts = _run(quiet, classifier, source, start, n, block, blend, target, store, bool(verbose))
+        arrays = store.finish({**facts, "doubts": dict(counts)})
+        facts["doubts"] = dict(counts)
+
+    classes = np.array([*facts["classes"], ""])
+    code = np.asarray(arrays["code"])
+    result = Bunch(
+        relevance=arrays["relevance"],
+        relevance_kind=facts["relevance_kind"],
+        start=start,
+        label=classes[code[:, 0]],
+        target=classes[code[:, 1]],
+        score=arrays["score"],
+        probability=arrays["probability"],
+        classes=facts["classes"],
+        lead_names=facts["lead_names"],
+        fs=facts["fs"],
+        window=facts["window"],
+        stride=facts["stride"],
+        record=facts["record"],
+        n_missing=int((code[:, 0] < 0).sum()),
+        doubts=facts["doubts"],
+        path=path,
+    )
+    _warn(result, type(explainer).__name__)
+    if annotations is not None:
+        _annotate(result, Path(annotations).expanduser())
+    return result
+
+
+def _run(
+    explainer: BaseExplainer,
+    classifier: ECGClassifier,
+    source: _Source,
+    start: np.ndarray,
+    n: int,
+    block: int,
+    blend: str,
+    target: Any,
+    store: Any,
+    verbose: bool,
+) -> Counter:
+    """Explain block by block; a block's windows and batches are the same whether or not a run was interrupted."""
+    from tqdm.auto import tqdm
+
+    weight = np.ones(n) if blend == "mean" else np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+    state, counts = store.state(), Counter()
+    first, tail, mass = 0, np.zeros((classifier.n_leads_, 0)), np.zeros(0)
+    if state is not None:
+        first, tail, mass = int(state["windows"]), state["tail"], state["mass"]
+        counts.update(json.loads(str(state["counts"])))
+    with tqdm(total=len(start), initial=first, desc="explaining", unit="window", disable=not verbose) as bar:
+        for i in range(first, len(start), block):
+            rows = start[i : i + block]
+            a, b = int(rows[0]), int(rows[-1]) + n
+            final = int(start[i + block]) if i + block < len(start) else b
+            signal = source.read(a, b)
+            total, sums = np.zeros((len(signal), b - a)), np.zeros(b - a)
+            total[:, : tail.shape[1]], sums[: len(mass)] = tail, mass
+            windows = np.lib.stride_tricks.sliding_window_view(signal, n, axis=1)[:, rows - a].transpose(1, 0, 2)
+            whole = np.flatnonzero(~np.isnan(windows).any((1, 2)))
+            probability = np.full((len(rows), classifier.n_outputs_), np.nan, dtype=np.float32)
+            score, code = np.full(len(rows), np.nan, dtype=np.float32), np.full((len(rows), 2), -1, dtype=np.int32)
+            if len(whole):
+                relevance, score[whole], probability[whole], code[whole], doubts = _explain_block(
+                    explainer, classifier, np.ascontiguousarray(windows[whole]), target
+                )
+                counts.update(doubts)
+                for row, values in zip(whole, relevance, strict=True):
+                    at = slice(int(rows[row]) - a, int(rows[row]) - a + n)
+                    total[:, at] += weight * values
+                    sums[at] += weight
+            done = final - a
+            with np.errstate(invalid="ignore", divide="ignore"):
+                store.write("relevance", a, (total[:, :done] / sums[:done]).astype(np.float32), axis=1)
+            for name, values in (("probability", probability), ("score", score), ("code", code)):
+                store.write(name, i, values, axis=0)
+            tail, mass = total[:, done:].copy(), sums[done:].copy()
+            store.commit(
+                {"windows": np.array(i + len(rows)), "tail": tail, "mass": mass, "counts": np.array(json.dumps(counts))}
+            )
+            bar.update(len(rows))
+    return counts
+
+
+def _explain_block(
+    explainer: BaseExplainer, classifier: ECGClassifier, X: np.ndarray, target: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
+    """Return relevance, score, probabilities, codes (predicted, explained) and the number of doubtful windows."""
+    result, doubts = explainer._explain(X, target)
+    if result.relevance.shape[-1] != X.shape[-1]:
+        raise ValueError(
+            f"the steps before the network turn windows of {X.shape[-1]} samples into {result.relevance.shape[-1]}, so "
+            "relevance cannot be aligned with the record: resample the record first"
+        )
+    logits = result.logits.astype(np.float64)
+    probability = expit(logits) if classifier.multilabel_ else softmax(logits, axis=1)
+    predicted = logits.argmax(1)
+    if classifier.n_outputs_ == 2 and not classifier.multilabel_:  # two classes obey the threshold
+        predicted = (logits[:, 1] - logits[:, 0] > float(classifier._cut())).astype(int)
+    explained = (result.target[:, None] == np.asarray(classifier.classes_)).argmax(1)
+    counts = {text: len(rows) for rows, text in doubts}
+    return result.relevance, result.score, probability, np.stack([predicted, explained], axis=1), counts
+
+
+class _Source:
+    """A recording, whatever it was given as: name, fs, leads, length, and pieces of it in mV."""
+
+    def __init__(self, record: Any, fs: float | None, leads: Any, n_leads: int) -> None:
+        if leads is None and n_leads == 1:
+            leads = 0
+        if isinstance(record, str | os.PathLike):
+            self.path = Path(record).expanduser()
+            header = read_record(self.path, leads=leads, signal=False)
+            if fs is not None and not np.isclose(fs, header.fs):
+                raise ValueError(f"fs={fs!r}, but the header of {self.path} says {header.fs:g} Hz")
+            self.leads, self.fs, self.name = leads, header.fs, header.record
+            self.lead_names, self.length = list(header.lead_names), header.n_timesteps
+            if self.length is None:
+                raise ValueError(f"the header of {self.path} gives no length: read it as a whole and pass the Bunch")
+            count = len(self.lead_names)
+        else:
+            self.path, names = None, None
+            self.name = ""
+            if isinstance(record, Mapping):
+                fs = record.get("fs") if fs is None else fs
+                names, self.name = record.get("lead_names"), str(record.get("record", ""))
+                record = record.get("data")
+            if not isinstance(record, np.ndarray) or record.ndim not in (1, 2) or record.dtype.kind not in "fiu":
+                got = f"an array of {record.dtype}, {record.shape}" if isinstance(record, np.ndarray) else type(record)
+                raise ValueError(
+                    f"record must be the path of a WFDB record, numbers of shape (n_leads, n_timesteps), or what "
+                    f"read_record returns; got {got}"
+                )
+            self.fs = check_fs(fs, "explain_record of an array")
+            self.data = record if record.ndim == 2 else record[None]
+            names = [str(i) for i in range(len(self.data))] if names is None else list(names)
+            chosen = range(len(self.data)) if leads is None else [leads] if isinstance(leads, int | str) else leads
+            try:
+                self.rows = [names.index(i) if isinstance(i, str) else range(len(names))[i] for i in chosen]
+            except (ValueError, IndexError) as error:
+                raise ValueError(f"leads {leads!r} are not among the record's {names}") from error
+            self.lead_names, self.length, count = [names[i] for i in self.rows], self.data.shape[1], len(self.rows)
+        if count != n_leads:
+            raise ValueError(
+                f"the network takes {n_leads} leads, and {count} were chosen ({', '.join(self.lead_names)}): pass leads"
+            )
+
+    def read(self, a: int, b: int) -> np.ndarray:
+        """Return the samples a to b, (n_leads, b - a) float32, mV; an array of its own."""
+        if self.path is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the header's were told when it was read
+                return read_record(self.path, leads=self.leads, sampfrom=a, sampto=b).data
+        return np.array(self.data[self.rows, a:b], dtype=np.float32)
+
+    def identity(self) -> list:
+        """Return what tells this recording from others without reading all of it."""
+        if self.path is not None:
+            files = [p for p in sorted(self.path.parent.glob(f"{self.path.name}.*")) if p.suffix in _SIGNAL]
+            facts: Any = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+        else:
+            ends = np.concatenate([self.data[self.rows, : 1 << 16], self.data[self.rows, -(1 << 16) :]], axis=1)
+            facts = hashlib.sha256(np.ascontiguousarray(ends)).hexdigest()
+        return [self.name, self.fs, self.lead_names, self.length, facts]
+
+
+def _digest_of(state: Mapping[str, Any]) -> str:
+    """Return a digest of weights."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _kind(path: Path) -> Callable:
+    return ZarrStore if path.suffix == ".zarr" else NpyStore
+
+
+def _warn(result: Bunch, name: str) -> None:
+    n = len(result.start)
+    if result.n_missing:
+        text = f"explain_record: samples are missing in {result.n_missing} of {n} windows of record {result.record!r}"
+        warnings.warn(f"{text}, which are left out (NaN)", UserWarning, stacklevel=3)
+    for text, count in result.doubts.items():
+        warnings.warn(f"{name}: in {count} of {n} windows {text}", UserWarning, stacklevel=3)
+
+
+def _annotate(result: Bunch, path: Path) -> None:
+    """Write a comment with the predicted label wherever it changes."""
+    import wfdb
+
+    name, annotator = path.stem, path.suffix[1:]
+    if not annotator.isalpha() or not annotator.isascii() or not name:
+        raise ValueError(
+            f"annotations must be a path such as 'results/100.skecg', whose extension is of letters alone; got {path}"
+        )
+    label = np.where(result.label == "", "?", result.label)
+    change = np.flatnonzero(np.concatenate(([True], label[1:] != label[:-1])))
+    # a label stands for the middle of its window, for that is where the weights of the blend are
+    half = round(result.window * result.fs / 2)
+    # the very first stands at sample 1: readers take notes at sample 0 for definitions of the format
+    sample = np.where(change == 0, 1, result.start[change] + half)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wfdb.wrann(
+        name,
+        annotator,
+        sample.astype(np.int64),
+        symbol=['"'] * len(change),
+        aux_note=[str(text) for text in label[change]],
+        fs=result.fs,
+        write_dir=str(path.parent),
+    )
