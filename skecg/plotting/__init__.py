@@ -1,5 +1,6 @@
 """Pictures of ECG and relevance; matplotlib is imported when something is drawn."""
 
+from ._record import RecordDisplay
 from ._relevance import RelevanceDisplay
 
-__all__ = ["RelevanceDisplay"]
+__all__ = ["RecordDisplay", "RelevanceDisplay"]
