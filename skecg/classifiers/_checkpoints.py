@@ -9,6 +9,8 @@ import json
 import marshal
 import os
 import tempfile
+from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.history import History
+
+from ..utils._validation import check_number
 
 _FORMAT = 1
 
@@ -88,10 +92,19 @@ class Checkpoints(Callback):
         Seed of the fit; that of a checkpoint wins, because ``random_state=None`` draws a new one each time.
     max_epochs : int
         Checkpoints beyond it are not taken.
+    epochs : int or sequence of int, default=1
+        Which epochs are written: every so many, or these; and the last one.
+
+    Raises
+    ------
+    ValueError
+        For epochs that are no integers of at least 1.
     """
 
-    def __init__(self, folder: Path, seed: int, max_epochs: int) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, seed: int, max_epochs: int, epochs: int | Sequence[int] = 1) -> None:
+        for epoch in [epochs] if np.ndim(epochs) == 0 else list(epochs) or [0]:
+            check_number("checkpoint_epochs", epoch, low=1, integer=True)
+        self.folder, self.max_epochs, self.epochs = folder, max_epochs, epochs
         found = latest(folder, max_epochs)
         self.state = None if found is None else read(found)
         self.seed = seed if self.state is None else self.state["seed"]
@@ -122,6 +135,12 @@ class Checkpoints(Callback):
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Write the epoch's file under a temporary name, then give it its own."""
+        epoch = len(net.history)
+        chosen = epoch % self.epochs == 0 if isinstance(self.epochs, Integral) else epoch in self.epochs
+        if chosen or epoch == self.max_epochs:
+            self._write(net)
+
+    def _write(self, net: NeuralNet) -> None:
         generator = net.augment_generator
         state = {
             "format": _FORMAT,

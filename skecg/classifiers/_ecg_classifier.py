@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,8 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         Rows of X held out by early stopping.
     device_ : str
         Where the network is.
+    checkpoint_folder_ : pathlib.Path or None
+        The folder of this fit's checkpoints.
     %(fitted)s
 
     See Also
@@ -153,6 +155,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         threshold: Any = 0.5,
         callbacks: list | None = None,
         checkpoint_dir: str | os.PathLike | None = None,
+        checkpoint_epochs: int | Sequence[int] = 1,
         device: str = "auto",
         warm_start: bool = False,
         random_state: Any = None,
@@ -175,6 +178,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         self.threshold = threshold
         self.callbacks = callbacks
         self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_epochs = checkpoint_epochs
         self.device = device
         self.warm_start = warm_start
         self.random_state = random_state
@@ -235,7 +239,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         self.multilabel_, self.classes_, self.n_outputs_ = bool(multilabel), classes, len(classes)
         self._check_parameters()
         self._cut()
-        self._seed = 0
+        self._seed, self.checkpoint_folder_ = 0, None
         device = resolve_device(self.device)
         with isolated_rng(0, device), plain_torch(device, gradient=False):
             net = build_net(self, device)
@@ -338,7 +342,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         checkpoints = None
         if self.checkpoint_dir is not None and not resume:
             digest = fit_digest(self._identity(seed), X, codes, self.classes_, weight, groups)
-            checkpoints = Checkpoints(Path(self.checkpoint_dir) / digest, seed, epochs)
+            checkpoints = Checkpoints(Path(self.checkpoint_dir) / digest, seed, epochs, self.checkpoint_epochs)
             seed = checkpoints.seed
         train, held = np.arange(len(kept)), None
         if early_stopping:
@@ -372,7 +376,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
                 net.run(sets, epochs, self.augment, start, checkpoints, bool(self.verbose))
             except Interrupted as stop:
                 raise KeyboardInterrupt from stop.__cause__
-        self._seed = seed
+        self._seed, self.checkpoint_folder_ = seed, None if checkpoints is None else checkpoints.folder
         self._finish(net, np.array([], dtype=int) if held is None else np.sort(kept[held]))
         return self
 

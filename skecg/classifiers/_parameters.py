@@ -16,7 +16,7 @@ _AFTER_FIT = {"threshold", "fs", "verbose"}
 # What a net takes on when training goes on; all else of the net's needs it to be set up anew, or cannot change.
 _TAKEN_ON = ("lr", "batch_size", "optimizer__")
 _SET_UP = ("optimizer", "criterion", "callbacks", "early_stopping", "n_iter_no_change")
-_NOT_IN_IDENTITY = {*_AFTER_FIT, "max_epochs", "checkpoint_dir", "device", "warm_start"}
+_NOT_IN_IDENTITY = {*_AFTER_FIT, "max_epochs", "checkpoint_dir", "checkpoint_epochs", "device", "warm_start"}
 
 
 @contextmanager

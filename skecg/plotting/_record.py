@@ -304,8 +304,8 @@ class RecordDisplay:
         middle = self.start + round(self.window * self.fs / 2)
         change = np.concatenate([[True], self.label[1:] != self.label[:-1]])
         shown = np.flatnonzero(change & (middle >= a) & (middle < b))
-        before = np.searchsorted(middle, a, side="right") - 1
-        items = [(a, max(before, 0))] + [(middle[i], i) for i in shown]
+        before = max(int(np.searchsorted(middle, a, side="right")) - 1, 0)
+        items = [(a, before)] + [(middle[i], i) for i in shown if i != before]
         for at, i in items:
             text = self.label[i] or "missing"
             color = "black" if text == self.normal else "#8b0000"
