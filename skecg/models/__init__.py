@@ -1,5 +1,28 @@
 """Published ECG networks as plain torch modules, one file a network; usable without the rest of skecg."""
 
+from ._ecglstm import ECGLSTM
 from ._ecgnet import ECGNet
+from ._hannun import HannunNet
+from ._settings import (
+    HANNUN_2019,
+    MURUGESAN_2018,
+    MURUGESAN_2018_LSTM,
+    ZIHLMANN_2017,
+    hannun_callbacks,
+    zihlmann_class_weight,
+)
+from ._zihlmann import ZihlmannCNN, ZihlmannCRNN
 
-__all__ = ["ECGNet"]
+__all__ = [
+    "ECGLSTM",
+    "HANNUN_2019",
+    "MURUGESAN_2018",
+    "MURUGESAN_2018_LSTM",
+    "ZIHLMANN_2017",
+    "ECGNet",
+    "HannunNet",
+    "ZihlmannCNN",
+    "ZihlmannCRNN",
+    "hannun_callbacks",
+    "zihlmann_class_weight",
+]
