@@ -23,8 +23,9 @@ SIGNAL = {
 def resolve_module(module: Any) -> Any:
     """Return the class, factory or instance that ``module`` means; a name is looked up in ``skecg.models``."""
     if isinstance(module, str):
-        if module not in skecg.models.__all__:
-            raise ValueError(f"module {module!r} is not a network of skecg.models; it has {skecg.models.__all__}")
+        names = [name for name in skecg.models.__all__ if isinstance(getattr(skecg.models, name), type)]
+        if module not in names:
+            raise ValueError(f"module {module!r} is not a network of skecg.models; it has {names}")
         return getattr(skecg.models, module)
     if isinstance(module, torch.nn.Module) or callable(module):
         return module

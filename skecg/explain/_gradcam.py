@@ -124,6 +124,8 @@ class GradCAM1D(BaseExplainer):
         kind, given = type(net).__name__, self.layer
         if given is None:
             given = getattr(module, "cam_layer", None)
+            if given is None and hasattr(module, "cam_layer"):
+                raise ValueError(f"{kind} has no convolutional stage, so no Grad-CAM: explain it by MaskDeletion")
             if given is None:
                 raise ValueError(
                     f"{kind} names no cam_layer, so pass layer: the name of a convolutional stage; it has "
