@@ -127,3 +127,80 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a Markdown table."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+
+
+def trained_to_be_explained(seed: int, work: Path | None, quick: bool, device: str = "auto") -> tuple[Bunch, Any, Any]:
+    """Return shifted beats, a pipeline whose network leans on both branches, and the rows it has not seen.
+
+    The beats lie anywhere within 0.56 s of the middle of their window, so that "the middle" is no answer; branch
+    dropout makes the LSTM carry weight. Patients are on both sides: it is a network to explain, no score of it is told.
+    """
+    ecg = beats(seed, shift=0.56)
+    n_train, n_test, epochs, width = (300, 100, 3, 2) if quick else (2000, 500, 10, 4)
+    train, _ = beat_split(ecg.target, n_train, n_test, seed)
+    parameters = {"module__width": width, "module__dropout": 0.2, "module__branch_dropout": 0.3, "device": device}
+    if work is not None:
+        parameters["checkpoint_dir"] = work / "checkpoints"
+    clf = network("ECGNet", len(train), epochs=epochs, seed=seed, fs=ecg.fs, **parameters)
+    clf.fit(ecg.data[train], ecg.target[train])
+    return ecg, clf, np.setdiff1d(np.arange(len(ecg.target)), train)
+
+
+def smoothed(R: np.ndarray, fs: float) -> np.ndarray:
+    """Return relevance with its least value of each window taken off, smoothed over 100 ms."""
+    from scipy.ndimage import uniform_filter1d
+
+    R = R - R.min(-1, keepdims=True)
+    return uniform_filter1d(R.astype(np.float64), max(1, round(0.1 * fs)), axis=-1, mode="nearest")
+
+
+def score_windows(R: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Return pointing, mass of the positive part and average precision of each window (n, 1, n_timesteps)."""
+    from sklearn.metrics import average_precision_score
+
+    from skecg.metrics import pointing_game_score, relevance_mass_score
+
+    precision = [average_precision_score(t.ravel(), r.ravel()) for t, r in zip(truth, R, strict=True)]
+    return {
+        "pointing": pointing_game_score(truth, R, average=False),
+        "mass": relevance_mass_score(truth, R, average=False),
+        "average precision": np.array(precision),
+    }
+
+
+def score_function(clf: Any, branch: str) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return logits of a target as a function of the network's input: of the whole network or of one branch alone."""
+    net = clf[-1].module_.eval()
+    if branch == "all":
+        return lambda x, code: net(x).gather(1, code[:, None])[:, 0]
+    weights = {name: value.detach() for name, value in net.branch_weights().items()}
+    part = getattr(net, branch)
+    return lambda x, code: (part(x) @ weights[branch].T + weights["bias"]).gather(1, code[:, None])[:, 0]
+
+
+def occlusion(score: Callable, X: np.ndarray, code: np.ndarray, fs: float, width: float = 0.208) -> np.ndarray:
+    """Return the fall of the score when ``width`` s become a straight line: the mean of all lines through a sample."""
+    n, size, step = X.shape[-1], round(width * fs), max(1, round(width * fs) // 8)
+    total, count = np.zeros(X.shape), np.zeros(n)
+    target = torch.from_numpy(code)
+    with torch.no_grad():
+        whole = score(torch.from_numpy(X), target).numpy()
+        for a in range(-size + step, n, step):
+            low, high = max(a, 0), min(a + size, n)
+            filled = X.copy()
+            ends = filled[..., max(low - 1, 0)], filled[..., min(high, n - 1)]
+            filled[..., low:high] = np.linspace(*ends, high - low + 2, axis=-1)[..., 1:-1]
+            fall = whole - score(torch.from_numpy(filled), target).numpy()
+            total[..., low:high] += fall[:, None, None]
+            count[low:high] += 1
+    return (total / count).astype(np.float32)
+
+
+def integrated_gradients(score: Callable, X: np.ndarray, code: np.ndarray, points: int = 32) -> np.ndarray:
+    """Return integrated gradients from a flat line, by midpoints."""
+    x, target, total = torch.from_numpy(X), torch.from_numpy(code), torch.zeros(X.shape)
+    for k in range(points):
+        inside = ((k + 0.5) / points * x).requires_grad_(True)
+        (gradient,) = torch.autograd.grad(score(inside, target).sum(), inside)
+        total += gradient / points
+    return (x * total).numpy()

@@ -121,7 +121,7 @@ def report(args) -> str:
     )
     text = [
         f"Five classes of MIT-BIH ({', '.join(CLASSES)}), 2 s of the first lead, at most {args.n_train} windows a "
-        f"class to train on and {args.n_test} to test on; {split}. {args.epochs} epochs of Adam, one-cycle rate, batches "
+        f"class to train on, {args.n_test} to test on; {split}. {args.epochs} epochs of Adam, one-cycle rate, batches "
         f"of 64, each window standardised. Macro averages over classes; intervals by bootstrap over the {n_patients} "
         f"test patients; chance is the F1 of shuffled labels. Device: {found['device']}. {versions()}.",
         "",

@@ -1,0 +1,133 @@
+"""The settings of the learned mask, one at a time: where it points, whether it converges, whether its start matters.
+
+Windows for this table are other ones than those of ``localisation.py``. Three networks (seeds), three classes with a
+place (PVC, LBBB, RBBB). The paper's literal settings stand in the last row. ``--quick`` takes under two minutes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from _study import EVIDENCE, evidence, parser, score_windows, table, trained_to_be_explained, versions
+from localisation import recognised
+from scipy.stats import rankdata
+
+from skecg import MaskDeletion
+from skecg.explain import VIJAYARANGAN_2020, VIJAYARANGAN_2020_ASSUMED
+
+VARIATIONS = {
+    "defaults": {},
+    "replacement 0": {"replacement": 0.0},
+    "replacement median": {"replacement": "median"},
+    "replacement blur": {"replacement": "blur"},
+    "replacement: best of running median, median, blur": {"replacement": ["running_median", "median", "blur"]},
+    "24 knots": {"n_knots": 24},
+    "36 knots": {"n_knots": 36},
+    "72 knots": {"n_knots": 72},
+    "96 knots": {"n_knots": 96},
+    "one value a sample": {"n_knots": None},
+    "one value a sample, lambda2 .3": {"n_knots": None, "lambda2": 0.3},
+    "lambda1 1": {"lambda1": 1.0},
+    "lambda1 2": {"lambda1": 2.0},
+    "lambda1 5": {"lambda1": 5.0},
+    "lambda1 10": {"lambda1": 10.0},
+    "lambda2 0": {"lambda2": 0.0},
+    "lambda2 .02": {"lambda2": 0.02},
+    "lambda2 .05": {"lambda2": 0.05},
+    "lambda2 .1": {"lambda2": 0.1},
+    "lambda2 .2": {"lambda2": 0.2},
+    "36 knots, lambda1 2, lambda2 .05": {"n_knots": 36, "lambda1": 2.0, "lambda2": 0.05},
+    "36 knots, lambda1 3, lambda2 .1": {"n_knots": 36, "lambda1": 3.0, "lambda2": 0.1},
+    "lambda1 5, lambda2 .1": {"lambda1": 5.0, "lambda2": 0.1},
+    "cosine from .1": {"lr": 0.1, "schedule": "cosine"},
+    "250 iterations": {"n_iter": 250},
+    "from 1": {"init": 1.0},
+    "from .5": {"init": 0.5},
+    "logit, lambda1 10": {"output": "logit", "lambda1": 10.0},
+}
+LITERAL = {**VIJAYARANGAN_2020, **VIJAYARANGAN_2020_ASSUMED}
+_FEW = ("defaults", "replacement 0", "24 knots", "36 knots", "lambda1 1", "lambda1 5", "lambda2 .05", "from 1")
+
+
+def agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the mean rank correlation of two sets of maps; maps that are the same everywhere are left out."""
+    a, b = (rankdata(m.reshape(len(m), -1), axis=1) for m in (a, b))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.nanmean((a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))))
+
+
+def study(args, branch: str) -> str:
+    """Return the table of one branch, or of the whole network."""
+    names = list(VARIATIONS) if branch != "all" or args.full else list(_FEW)
+    names += [] if branch == "all" else ["the paper's"]
+    found: dict[str, list] = {name: [] for name in names}
+    for seed in args.seeds:
+        ecg, clf, unseen = trained_to_be_explained(seed, args.work, args.quick, "cpu")
+        unseen = unseen[np.random.RandomState(seed + 1000).permutation(len(unseen))][: len(unseen) // 2]
+        rows = recognised(ecg, clf, unseen, args.per_class, seed + 1000, branch)
+        truth, X, y = evidence(ecg, rows), ecg.data[rows], ecg.target[rows]
+        first = None
+        for name in names:
+            settings = LITERAL if name == "the paper's" else VARIATIONS[name]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                out = MaskDeletion(clf, **{**settings, "branch": branch}).explain(X, target=y)
+            first = out.relevance if first is None else first
+            values = score_windows(out.relevance, truth)
+            found[name].append(
+                {
+                    **{key: [float(np.nanmean(v[y == label])) for label in EVIDENCE] for key, v in values.items()},
+                    "like": agreement(out.relevance, first),
+                    "before": float(out.score.mean()),
+                    "after": float(out.score_after.mean()),
+                    "mask": (float(out.mask.mean()), float(out.mask.min()), float(out.mask.max())),
+                    "iterations": float(out.n_iter.mean()),
+                }
+            )
+            print(branch, seed, name, {k: np.round(v, 3).tolist() for k, v in found[name][-1].items()}, flush=True)
+    lines = []
+    for name, parts in found.items():
+        line = [name]
+        for key in ("pointing", "average precision", "mass"):
+            by_class = np.mean([part[key] for part in parts], axis=0)
+            seeds = [float(np.mean(part[key])) for part in parts]
+            each = ", ".join(f"{v:.2f}" for v in by_class)
+            line.append(f"{np.mean(by_class):.3f} ({each}; seeds {min(seeds):.2f} to {max(seeds):.2f})")
+        mask = np.mean([part["mask"] for part in parts], axis=0)
+        line.append(f"{mask[0]:.2f} / {mask[1]:.2f} / {mask[2]:.2f}")
+        line += [f"{np.mean([p['before'] for p in parts]):.2f}, {np.mean([p['after'] for p in parts]):.2f}"]
+        line += [f"{np.mean([p['like'] for p in parts]):.2f}", f"{np.mean([p['iterations'] for p in parts]):.0f}"]
+        lines.append(line)
+    header = [
+        "settings", f"pointing (mean; {', '.join(EVIDENCE)})", "average precision", "mass", "mask: mean / least / most",
+        "score before, after", "rank correlation with the defaults", "iterations",
+    ]  # fmt: skip
+    title = "The whole network" if branch == "all" else f"The {branch.upper()} branch alone, the others silenced"
+    return "\n".join([f"### {title}", "", table(header, lines)])
+
+
+def main() -> None:
+    """Read the command line, explain, print and write."""
+    args_parser = parser(__doc__)
+    args_parser.add_argument("--per-class", type=int, default=None, help="windows a class and seed; 40, quick 8")
+    args_parser.add_argument("--branches", nargs="+", default=["lstm", "all"], choices=("lstm", "cnn", "all"))
+    args_parser.add_argument("--full", action="store_true", help="every setting for the whole network too (hours)")
+    args = args_parser.parse_args()
+    args.seeds = args.seeds or ([0] if args.quick else [0, 1, 2])
+    args.per_class = args.per_class or (8 if args.quick else 40)
+    head = (
+        f"{args.per_class} recognised windows a class and seed, seeds {args.seeds}, not those of the table of "
+        "localisation. Truth is the region of the class's evidence at every beat of the class in the window."
+    )
+    text = "\n\n".join([head, *(study(args, branch) for branch in args.branches), versions() + "."])
+    print(text)
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        Path(args.out / "masks.md").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
