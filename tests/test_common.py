@@ -19,7 +19,7 @@ from skorch import NeuralNet
 import skecg
 from skecg.classifiers import ECGClassifier
 from skecg.explain import GradCAM1D, MaskDeletion
-from skecg.preprocessing import BandpassFilter, ECGScaler
+from skecg.preprocessing import BandpassFilter, BaselineRemover, ECGScaler, LeadArranger, PadOrCrop, Resampler
 from skecg.relevance import RelevanceAggregator
 from tests.tiny import TinyNet
 
@@ -45,8 +45,17 @@ INSTANCES = {
         ),
         DEEP,
     ],
-    "BandpassFilter": [BandpassFilter(fs=100.0), BandpassFilter(low=None, fs=100.0)],
-    "ECGScaler": [ECGScaler(), ECGScaler(per="window")],
+    "BandpassFilter": [BandpassFilter(fs=100.0), BandpassFilter(low=None, fs=125.0, notch=60)],
+    "BaselineRemover": [BaselineRemover(fs=100.0)],
+    "ECGScaler": [
+        ECGScaler(),
+        ECGScaler(per="window", method="robust"),
+        ECGScaler(per="dataset"),
+        ECGScaler(method="max", skip_padding=True),
+    ],
+    "LeadArranger": [LeadArranger(["DII"], order=["II"])],
+    "PadOrCrop": [PadOrCrop(7), PadOrCrop(2, side="left")],
+    "Resampler": [Resampler(100, 250), Resampler(360, 125)],
     "GradCAM1D": [
         GradCAM1D(INNER),
         GradCAM1D(make_pipeline(BandpassFilter(fs=100.0), ECGScaler(), INNER), method="hirescam", relu=False),

@@ -24,7 +24,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 # name: width in the full run, width with --quick, published F1, parameters of the module
 NETWORKS = {
-    "ECGNet": (4, 1, 0.97, {"module__dropout": 0.1}),
+    "ECGNet": (8, 1, 0.97, {"module__dropout": 0.1}),
     "HannunNet": (8, 2, 0.93, {"module__momentum": 0.1}),
     "ZihlmannCNN": (8, 2, 0.94, {"module__momentum": 0.1}),
     "ZihlmannCRNN": (8, 2, 0.94, {"module__momentum": 0.1}),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from skecg.datasets import _waves_model as model
+from . import _waves_model as model
+from ._lead_vectors import lead_matrix
 
-_BATCH = 1024  # windows of noise made at a time, which bounds the memory beside the data
+# Windows of noise made at a time, and the most values of theirs: they bound the memory beside the data.
+_BATCH, _BATCH_VALUES = 1024, 2**24
 # Parts of the wander by frequency in Hz; the squares of the weights add up to 1.
 _WANDER_HZ = np.array([(0.05, 0.15), (0.15, 0.40), (0.40, 0.70)])
 _WANDER_WEIGHTS = np.array([0.7, 0.6, np.sqrt(0.15)])
-_MUSCLE, _MAINS = 0.4, 0.25  # root mean square against the wander's
+MUSCLE_PART, MAINS_PART = 0.4, 0.25  # root mean square against the wander's
 
 
 def _shapes(u: np.ndarray, cycles: np.ndarray) -> np.ndarray:
@@ -76,7 +80,7 @@ def _references(
     beats = model.shape_beats(rng, patients, who, kind, atrial, np.full(n, 0.75))
     shape = (n, int(np.ceil(0.25 * fs)))
     heart = model.render(beats, np.arange(n), -beats.limits[:, 3, 0], shape, fs, beats.evidence)
-    matrix = model.lead_matrix(lead_names)
+    matrix = lead_matrix(lead_names)
     leads = matrix @ heart
     top = np.abs(leads).max(axis=1).argmax(axis=1)
     vector = heart[np.arange(n), :, top]
@@ -94,22 +98,31 @@ def _cheapest_start(rng: np.random.Generator, cost: np.ndarray, length: np.ndarr
     return price.argmin(axis=1)
 
 
-def add_noise(rng: np.random.Generator, data: np.ndarray, fs: float, level: np.ndarray, mains: np.ndarray) -> None:
-    """Add wander of root mean square ``level`` (n,) in mV, muscle noise and hum at ``mains`` (n,) Hz to ``data``."""
+def add_noise(
+    rng: np.random.Generator,
+    data: np.ndarray,
+    fs: float,
+    level: np.ndarray,
+    parts: Mapping[str, float],
+    mains: np.ndarray,
+) -> None:
+    """Add wander, muscle noise and hum at ``mains`` (n,) Hz to ``data``; ``parts`` of ``level`` (n,) in mV of each."""
     n, n_leads, n_timesteps = data.shape
     t = np.arange(n_timesteps) / fs
     smooth = max(3, round(0.04 * fs))
     # A hum near half the sampling rate would be seen at another frequency, which recorders' filters prevent.
-    hum = np.where(mains < 0.45 * fs, _MAINS, 0.0)
-    for first in range(0, n, _BATCH):
-        rows = slice(first, min(first + _BATCH, n))
+    hum = np.where(mains < 0.45 * fs, parts["mains"], 0.0)
+    step = max(1, min(_BATCH, _BATCH_VALUES // (n_leads * n_timesteps)))
+    for first in range(0, n, step):
+        rows = slice(first, min(first + step, n))
         m = rows.stop - first
         hz = np.concatenate([rng.uniform(*_WANDER_HZ.T, (m, 3)), mains[rows, None]], axis=1)
         angle = 2 * np.pi * hz[:, :, None] * t
         basis = np.concatenate([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
-        weight = np.concatenate([np.broadcast_to(_WANDER_WEIGHTS, (m, 3)), hum[rows, None]], axis=1)
+        weight = np.concatenate([np.broadcast_to(parts["wander"] * _WANDER_WEIGHTS, (m, 3)), hum[rows, None]], axis=1)
         size = np.tile(weight, 2)[:, None] * level[rows, None, None] * rng.standard_normal((m, n_leads, 8))
         muscle = rng.standard_normal((m, n_leads, n_timesteps), dtype=np.float32)
         muscle -= uniform_filter1d(muscle, smooth, axis=2)
-        strength = _MUSCLE * level[rows] * rng.uniform(0.4, 1.6, m)
-        data[rows] += size.astype(np.float32) @ basis + strength.astype(np.float32)[:, None, None] * muscle
+        muscle *= (parts["muscle"] * level[rows] * rng.uniform(0.4, 1.6, m)).astype(np.float32)[:, None, None]
+        muscle += size.astype(np.float32) @ basis
+        data[rows] += muscle

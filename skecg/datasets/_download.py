@@ -8,9 +8,10 @@ import hashlib
 import logging
 import os
 import re
+import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,18 @@ from typing import Any
 
 from ._databases import Database
 from ._headers import parse_header
-from ._home import DATA_VARIABLE, OFFLINE_VARIABLE, MissingFileError, check_relative, is_offline
+from ._home import DATA_VARIABLE, OFFLINE_VARIABLE, MissingFileError, check_relative, is_offline, locate_files
 from ._http import AbsentError, Client, DownloadError, Policy
-from ._registry import MAX_LIST_BYTES, STAMPS_NAME, SUMS_NAME, Stamps, parse_sums, replace_text
+from ._registry import (
+    MAX_LIST_BYTES,
+    RECORDS_NAME,
+    STAMPS_NAME,
+    SUMS_NAME,
+    Stamps,
+    parse_sums,
+    replace_text,
+    walk_records,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -28,20 +38,30 @@ URL_VARIABLE = "SKECG_PHYSIONET_URL"
 # PhysioNet, and the public bucket that holds the same files; sums make either safe.
 _PHYSIONET = ("https://physionet.org/files", "https://physionet-open.s3.amazonaws.com")
 _LOCK_NAME = ".skecg.lock"
+_OWN_SUMS = (SUMS_NAME, "SHA256SUMS")  # older copies have no extension
 _NEW_SUMS = f"{SUMS_NAME}.new"
 _PART = re.compile(r".+\.(?:[0-9a-f]{8}\.part|part-[0-9a-f-]{36})")
 _STALE = 7 * 24 * 3600.0  # s
+_NO_WRITING = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
-def get_sources(database: Database) -> list[str]:
-    """Return the addresses of a database, the first to be tried first.
+def get_bases() -> list[str]:
+    """Return the addresses below which ``<slug>/<version>/`` lies, the first to be tried first.
 
-    ``SKECG_PHYSIONET_URL`` replaces PhysioNet and its bucket by one address or several, separated by blanks, below
-    which ``<slug>/<version>/`` lies.
+    ``SKECG_PHYSIONET_URL`` replaces PhysioNet and its bucket by one address or several, separated by blanks.
     """
-    bases = os.environ.get(URL_VARIABLE, "").split() or _PHYSIONET
-    return [f"{base.rstrip('/')}/{database.slug}/{database.version}" for base in bases]
+    return [base.rstrip("/") for base in os.environ.get(URL_VARIABLE, "").split() or _PHYSIONET]
+
+
+def get_page(database: Database) -> str:
+    """Return the address of a database's page, whether its version is known or not."""
+    return database.page if database.version else f"https://physionet.org/content/{database.slug}/"
+
+
+def get_sources(database: Database) -> list[str]:
+    """Return the addresses of a database, the first to be tried first."""
+    return [f"{base}/{database.slug}/{database.version}" for base in get_bases()]
 
 
 def fetch_files(
@@ -52,6 +72,7 @@ def fetch_files(
     download_if_missing: bool = True,
     verbose: int = 1,
     policy: Policy | None = None,
+    flat: bool = True,
 ) -> None:
     """See to it that files of a database are there; write nothing where they are.
 
@@ -65,7 +86,7 @@ def fetch_files(
     folder : pathlib.Path
         The database's folder, made where it is missing.
     files : sequence of str
-        Paths inside the database.
+        Paths inside PhysioNet's project, such as ``"100.dat"``.
     database : Database
         Which database.
     download_if_missing : bool, default=True
@@ -74,6 +95,9 @@ def fetch_files(
         Above 0, show a progress bar.
     policy : Policy, default=None
         Times and numbers of attempts.
+    flat : bool, default=True
+        Whether files are taken that lie in the folder without their own folders, as
+        :func:`~skecg.datasets._home.locate_files` finds them.
 
     Raises
     ------
@@ -85,18 +109,136 @@ def fetch_files(
     """
     for name in files:
         check_relative(name, database.name)
-    missing = _missing(folder, files)
+    missing = _missing(folder, files, flat)
     if not missing:
         return
-    offline = is_offline()
-    if offline or not download_if_missing:
-        why = f"{OFFLINE_VARIABLE} is set" if offline else "download_if_missing=False"
+    if why := forbidden(download_if_missing):
         raise MissingFileError(_how_to_get(database, folder, missing, f"nothing is downloaded ({why})"), missing)
     policy = policy or Policy()
+    with _writing(folder, database), _lock(folder, policy.lock) as locked:
+        _complete(folder, files, database, policy, locked=locked, verbose=verbose, flat=flat)
+
+
+def list_files(
+    folder: Path,
+    database: Database,
+    *,
+    download_if_missing: bool = True,
+    verbose: int = 0,
+    policy: Policy | None = None,
+) -> list[str]:
+    """Return the paths of a database's files, by the list of sums that PhysioNet serves.
+
+    The list that lies beside the data is read; else the server is asked, and its list is kept in a folder that is new
+    or that a download has made, never in one that somebody else has filled. A database without a list of sums is
+    listed by its RECORDS: a claim, of which each file is only known to be there when it has come.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The database's folder; it need not exist.
+    database : Database
+        Which database. With a ``prefix``, the files below it are returned, the prefix part of their paths.
+    download_if_missing : bool, default=True
+        Whether the server may be asked; without it, or with ``SKECG_OFFLINE`` set, the list that lies beside the data
+        is taken, and without one what lies in the folder.
+    verbose : int, default=0
+        Above 0, show a progress bar where many lists of records are read.
+    policy : Policy, default=None
+        Times and numbers of attempts.
+
+    Returns
+    -------
+    files : list of str
+        In the order of the list.
+
+    Raises
+    ------
+    MissingFileError
+        Where neither a list nor any file is there and the server may not, or cannot, be asked.
+    ValueError
+        For lists that are none, with their line.
+    """
+    if listed := [name for name in read_sums(folder) or () if name.startswith(database.prefix)]:
+        return listed
+    if why := forbidden(download_if_missing):
+        if there := sorted(lying_there(folder)):
+            return there
+        raise MissingFileError(_how_to_get(database, folder, [SUMS_NAME], f"nothing is downloaded ({why})"))
+    policy = policy or Policy()
+    if all(path.name.startswith((".skecg", SUMS_NAME)) for path in _entries(folder)):
+        try:
+            with _writing(folder, database), _lock(folder, policy.lock) as locked:
+                return _ask_for_list(folder, database, Client(get_sources(database), policy, resume=locked), verbose)
+        except OSError as error:
+            if error.errno not in _NO_WRITING:
+                raise
+    with tempfile.TemporaryDirectory(prefix="skecg-") as place:
+        client = Client(get_sources(database), policy, resume=False)
+        return _ask_for_list(Path(place), database, client, verbose)
+
+
+def _ask_for_list(folder: Path, database: Database, client: Client, verbose: int) -> list[str]:
+    """Return the server's list of files; what comes of lists lies in the folder then."""
+    from tqdm.auto import tqdm
+
+    sums = _get_sums(folder, (), database, client, Stamps(folder))
+    if sums is not None:
+        return [name for name in sums if name.startswith(database.prefix)]
+    with tqdm(desc=f"listing {database.name}", unit="list", disable=not verbose, delay=2) as bar:
+
+        def read(name: str) -> bytes | None:
+            bar.update()
+            path = _place(folder, name)
+            try:
+                client.fetch(name, path, None, limit=MAX_LIST_BYTES)
+            except AbsentError:
+                return None
+            return path.read_bytes()
+
+        records, lists, n_unknown = walk_records(read, start=database.prefix)
+    if not records:
+        raise DownloadError(
+            f"{client.sources[0]}/{database.prefix}: neither {SUMS_NAME} nor {RECORDS_NAME} is there: no such "
+            f"database, or no such version of it; see {database.page}",
+            [RECORDS_NAME],
+        )
+    if n_unknown:
+        warnings.warn(
+            f"{database.name}: {n_unknown} folders of its {RECORDS_NAME} have no list of records", stacklevel=4
+        )
+    return lists + [file for record in records for file in database.files(record)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def lying_there(folder: Path) -> Iterator[str]:
+    """Yield the paths of the files in a folder, but for lists of sums, partial and hidden files."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if not (name.startswith((".", *_OWN_SUMS)) or _PART.fullmatch(name)):
+                yield (Path(parent) / name).relative_to(folder).as_posix()
+
+
+def forbidden(download_if_missing: bool) -> str:
+    """Return what forbids a download, empty where nothing does."""
+    if is_offline():
+        return f"{OFFLINE_VARIABLE} is set"
+    return "" if download_if_missing else "download_if_missing=False"
+
+
+@contextlib.contextmanager
+def _writing(folder: Path, database: Database) -> Iterator[None]:
+    """Make the folder, and name it where it, or something in it, cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder, policy.lock) as locked:
-            _complete(folder, files, database, policy, locked=locked, verbose=verbose)
+        yield
     except MissingFileError:
         raise
     except OSError as error:
@@ -109,17 +251,18 @@ def fetch_files(
 
 
 def _complete(
-    folder: Path, files: Sequence[str], database: Database, policy: Policy, *, locked: bool, verbose: int
+    folder: Path, files: Sequence[str], database: Database, policy: Policy, *, locked: bool, verbose: int, flat: bool
 ) -> None:
     """Download what is still missing now that this process has the folder to itself."""
-    if not _missing(folder, files):
+    if not _missing(folder, files, flat):
         return  # another process has done it meanwhile
     _remove_stale(folder, locked=locked)
     client = Client(get_sources(database), policy, resume=locked)
     stamps = Stamps(folder)
     try:
         sums = _get_sums(folder, files, database, client, stamps)
-        wanted = _missing(folder, files) + _disagreeing(folder, files, sums, stamps)
+        there = locate_files(folder, files, flat=flat)
+        wanted = [name for name in files if name not in there] + _disagreeing(there, sums, stamps)
         failures = _fetch_all(folder, wanted, database, client, sums, stamps, verbose)
     finally:
         with contextlib.suppress(OSError):  # on a full disk; stamps only save time
@@ -173,6 +316,7 @@ def _fetch_all(
                         if sums and digest != sums[name]:
                             _warn_of_header(folder / name)
                     bar.update()
+                stamps.save_at_times()
         except BaseException as error:  # the disk is full, or the user wants no more
             client.give_up(keep=not isinstance(error, OSError))
             raise
@@ -196,18 +340,24 @@ def _warn_of_header(path: Path) -> None:
     )
 
 
+def read_sums(folder: Path) -> dict[str, str] | None:
+    """Return the list of sums that lies beside the data, None where there is no valid one."""
+    for path in (folder / name for name in _OWN_SUMS):
+        with contextlib.suppress(OSError, ValueError):
+            if path.stat().st_size <= MAX_LIST_BYTES:
+                return parse_sums(path.read_bytes(), str(path))
+    return None
+
+
 def _get_sums(
     folder: Path, files: Sequence[str], database: Database, client: Client, stamps: Stamps
 ) -> dict[str, str] | None:
     """Return the list of sums: the one that lies beside the data where it knows the files, else the server's."""
-    path = folder / SUMS_NAME
-    own = b""
-    if path.is_file() and path.stat().st_size <= MAX_LIST_BYTES:
-        own = path.read_bytes()
-        with contextlib.suppress(ValueError):
-            sums = parse_sums(own, str(path))
-            if all(name in sums for name in files):
-                return sums
+    path, own = folder / SUMS_NAME, b""
+    with contextlib.suppress(OSError, ValueError):
+        own = path.read_bytes() if path.stat().st_size <= MAX_LIST_BYTES else b""
+    if (sums := read_sums(folder)) and all(name in sums for name in files):
+        return sums
     fetched = folder / _NEW_SUMS
     try:
         client.fetch(SUMS_NAME, fetched, None, limit=MAX_LIST_BYTES)
@@ -221,14 +371,14 @@ def _get_sums(
         return None
     except DownloadError as error:
         missing = _missing(folder, files)
-        raise DownloadError(_how_to_get(database, folder, missing, str(error)), missing) from error
+        raise DownloadError(_how_to_get(database, folder, missing or [SUMS_NAME], str(error)), missing) from error
     finally:
         fetched.unlink(missing_ok=True)
     try:
         sums = parse_sums(content, f"{client.sources[0]}/{SUMS_NAME}")
     except ValueError as error:
         missing = _missing(folder, files)
-        raise DownloadError(_how_to_get(database, folder, missing, str(error)), missing) from error
+        raise DownloadError(_how_to_get(database, folder, missing or [SUMS_NAME], str(error)), missing) from error
     digest = hashlib.sha256(content).hexdigest()
     if stamps.sums and stamps.sums != digest:
         warnings.warn(
@@ -236,24 +386,27 @@ def _get_sums(
             f"{digest}); the new one is used",
             stacklevel=5,
         )
-    if not own or hashlib.sha256(own).hexdigest() == stamps.sums:  # never over a list that is not ours
-        replace_text(path, content)
+    ours = not own or hashlib.sha256(own).hexdigest() == stamps.sums  # never over a list that is not ours
     stamps.set_sums(digest)
+    stamps.save()
+    if ours:
+        replace_text(path, content)
     return sums
 
 
-def _disagreeing(folder: Path, files: Sequence[str], sums: dict[str, str] | None, stamps: Stamps) -> list[str]:
+def _disagreeing(there: Mapping[str, Path], sums: dict[str, str] | None, stamps: Stamps) -> list[str]:
     """Return the files that are there but have another sum than they should."""
     wrong = []
-    for name in files:
-        path = folder / name
-        if not sums or name not in sums or not path.is_file() or stamps.agrees(name, path, sums[name]):
+    for name, path in there.items():
+        stamps.save_at_times()
+        if not sums or name not in sums or stamps.agrees(name, path, sums[name]):
             continue
         if path.suffix == ".hea" and _is_header(path, path):
             _warn_of_header(path)
             continue
         warnings.warn(f"{path} disagrees with its SHA-256 sum {sums[name]}: it is downloaded again", stacklevel=2)
         wrong.append(name)
+    stamps.save()
     return wrong
 
 
@@ -298,8 +451,9 @@ def _remove_stale(folder: Path, *, locked: bool) -> None:
                     path.unlink()
 
 
-def _missing(folder: Path, files: Sequence[str]) -> list[str]:
-    return [name for name in files if not (folder / name).is_file()]
+def _missing(folder: Path, files: Sequence[str], flat: bool = True) -> list[str]:
+    there = locate_files(folder, files, flat=flat)
+    return [name for name in files if name not in there]
 
 
 def _place(folder: Path, name: str) -> Path:
@@ -315,6 +469,6 @@ def _how_to_get(database: Database, folder: Path, missing: Sequence[str], reason
     shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
     return (
         f"{database.title}: {len(missing)} files are missing from {folder} ({shown}): {reason}. Get them from "
-        f"{database.page} and set {DATA_VARIABLE} or data_home to the folder that holds them; or allow the download "
-        f"(download_if_missing=True, {OFFLINE_VARIABLE} unset)"
+        f"{get_page(database)} and set {DATA_VARIABLE} or data_home to the folder that holds them; or allow the "
+        f"download (download_if_missing=True, {OFFLINE_VARIABLE} unset)"
     )

@@ -41,9 +41,17 @@ MV_PER_UNIT |= {"\N{MICRO SIGN}V": 1e-3, "\N{GREEK SMALL LETTER MU}V": 1e-3}
 
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _FORMAT = re.compile(r"(\d{1,4})(?:x(\d{1,9}))?(?::(\d{1,12}))?(?:\+(\d{1,12}))?", re.ASCII)
+_RATE = re.compile(rf"({_NUMBER})(?:/{_NUMBER}(?:\({_NUMBER}\))?)?")
 _GAIN = re.compile(rf"({_NUMBER})(?:\(([+-]?[0-9]{{1,12}})\))?(?:/(\S+))?")
 _FILE = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9_.~-]*")
-_START = re.compile(r"[0-9:.]+(\s+[0-9A-Za-z/-]+)?|[0-9]{1,2}[-/][0-9A-Za-z]{1,3}[-/][0-9]{4}(\s+[0-9:.]+)?")
+_TIME = r"(?:(?:[01]?[0-9]|2[0-4]):)?[0-5]?[0-9]:[0-5]?[0-9](?:\.[0-9]*)?"
+_DATE = r"(?:0?[1-9]|[12][0-9]|3[01])[/-](?:0?[1-9]|1[0-2]|[A-Za-z]{3})[/-][0-9]{4}"
+_START = re.compile(rf"{_TIME}(?:\s+{_DATE})?|{_DATE}(?:\s+{_TIME})?")
+# What signals are called in the databases. Another name may be right; or it is a damaged one, and nothing else tells.
+_WORD = r"(?:(?:ecg |ekg )?lead|ecg|ekg|chan|channel|ch|signal|sig)"
+_PLACE = r"d?i{1,3}|-?av[rlf]|v[1-9]r?|mli{1,3}|(?:ml|mcl|mv|cc|cm|cr|cs|mod\.?v)[1-9]|[de][1-4]|v?[xyz]|v[1-9]-v[1-9]"
+_OTHER = r"abp|art|bp|pap|cvp|icp|resp|pleth|spo2|co2|gsr|imp|e[emo]g.*"
+_KNOWN = re.compile(rf"(?:{_WORD}[ _.:-]?)?(?:{_PLACE})|{_WORD}[ _.:-]?[0-9]{{0,3}}|{_OTHER}", re.IGNORECASE | re.ASCII)
 _RESCUE = "delete it and download it again, or correct it"
 
 
@@ -156,6 +164,11 @@ def parse_header(text: str, path: Path) -> Header:
         raise _bad(path, f"line 1 announces {n_signals} signals, but {len(lines) - 1} are described")
     signals = tuple(_signal_line(line, i, path, warnings) for i, line in enumerate(lines[1:]))
     header = Header(path, record, fs, length, signals, comments, start, warnings)
+    # The Challenge's headers name some records with the extension of their signal file.
+    if (called := lines[0].split()[0]) != record and set(header.files()) != {called}:
+        warnings.append(f"its header calls the record {called!r}")
+    if odd := [name for name in header.lead_names if not _KNOWN.fullmatch(name)]:
+        warnings.append(f"no lead that is known is called {', '.join(map(repr, odd))[:80]}")
     for file, leads in header.files().items():
         if leads != list(range(leads[0], leads[-1] + 1)):
             raise _bad(path, f"the signals of {file} do not follow one another")
@@ -177,11 +190,8 @@ def _record_line(line: str, path: Path, warnings: list[str]) -> tuple[str, int, 
             f"a record of {n_segments[:20]} segments ({line.split()[0][:40]}), which is not read as a whole: read its "
             f"segments one by one, by the names that its header lists",
         )
-    if name != path.stem:
-        # The Challenge's headers name some records with the extension of their signal file.
-        if name.partition(".")[0] != path.stem:
-            raise _bad(path, f"it describes the record {name[:60]!r}, not {path.stem!r}: two records were mixed up")
-        warnings.append(f"its header calls the record {name!r}")
+    if name != path.stem and name.partition(".")[0] != path.stem:
+        raise _bad(path, f"it describes the record {name[:60]!r}, not {path.stem!r}: two records were mixed up")
     if not tokens:
         raise _bad(path, f"line 1 is {line[:60]!r}; expected name, number of signals, sampling rate and length")
     n_signals = _integer(tokens[0], "number of signals", path)
@@ -189,10 +199,10 @@ def _record_line(line: str, path: Path, warnings: list[str]) -> tuple[str, int, 
         raise _bad(path, f"it announces {n_signals} signals; between 0 and {MAX_SIGNALS} can be")
     if len(tokens) < 2:
         raise _bad(path, "it gives no sampling rate")
-    rate = tokens[1].partition("/")[0]
-    fs = float(rate) if re.fullmatch(_NUMBER, rate) else math.nan
+    match = _RATE.fullmatch(tokens[1])  # a counter may follow, which is not used
+    fs = float(match[1]) if match else math.nan
     if not 1 <= fs <= MAX_FS:
-        raise _bad(path, f"its sampling rate is {rate[:40]!r}; expected a number between 1 and {MAX_FS:,} Hz")
+        raise _bad(path, f"its sampling rate is {tokens[1][:40]!r}; expected a number between 1 and {MAX_FS:,} Hz")
     length = None
     if len(tokens) > 2:
         length = _integer(tokens[2], "number of samples", path)
@@ -220,6 +230,8 @@ def _signal_line(line: str, i: int, path: Path, warnings: list[str]) -> Signal:
     numbers = [_integer(token, f"{word} of signal {i}", path) for token, word in zip(tokens[2:7], words, strict=False)]
     _, zero, initial, checksum, _ = numbers + [None] * (5 - len(numbers))
     name = tokens[7].strip() if len(tokens) > 7 else f"signal {i}"
+    if len(tokens) <= 7:
+        warnings.append(f"signal {i} has no name")
     gain, baseline, units = _gain(tokens[1] if len(tokens) > 1 else "", i, name, path, warnings)
     if baseline is None:
         baseline = zero or 0

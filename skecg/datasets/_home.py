@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -84,7 +85,9 @@ def is_offline() -> bool:
     return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
-def find_folder(home: Path, names: Sequence[str], version: str, files: Sequence[str]) -> Path:
+def find_folder(
+    home: Path, names: Sequence[str], version: str | Sequence[str], files: Sequence[str], *, flat: bool = True
+) -> Path:
     """Return the folder of a database: where most of its files lie, else where they belong.
 
     Parameters
@@ -93,20 +96,74 @@ def find_folder(home: Path, names: Sequence[str], version: str, files: Sequence[
         The data home.
     names : sequence of str
         What the database's folder may be called; the first is the name that a download gives it.
-    version : str
-        A folder below that PhysioNet's own tools make.
+    version : str or sequence of str
+        Folders below that PhysioNet's own tools make, one for each version that will do.
     files : sequence of str
         Paths of the wanted files inside the database.
+    flat : bool, default=True
+        Whether files count that lie there without their own folders; see :func:`locate_files`.
 
     Returns
     -------
     folder : pathlib.Path
         It need not exist.
     """
-    candidates = [home / name / sub for name in dict.fromkeys(names) for sub in ("", version)]
-    candidates.append(home)
-    found = [sum((folder / file).is_file() for file in files) if folder.is_dir() else 0 for folder in candidates]
+    candidates = [*list_folders(home, names, version), home]
+    found = [len(locate_files(folder, files, flat=flat)) if folder.is_dir() else 0 for folder in candidates]
     return candidates[found.index(max(found))] if any(found) else home / names[0]
+
+
+def list_folders(home: Path, names: Sequence[str], version: str | Sequence[str]) -> list[Path]:
+    """Return the folders below a data home that may be a database's, the one that a download makes first.
+
+    By each of its names, with and without a folder of the version; and as ``wget -r`` copies PhysioNet's addresses.
+    """
+    versions = [version] if isinstance(version, str) else list(version)
+    names = list(dict.fromkeys(names))
+    folders = [home / name / sub for name in names for sub in ("", *versions)]
+    return folders + [home / "physionet.org" / "files" / name / sub for name in names for sub in versions]
+
+
+def locate_files(folder: Path, names: Iterable[str], *, flat: bool = True) -> dict[str, Path]:
+    """Return where files of a database lie.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The database's folder.
+    names : iterable of str
+        Paths inside the database, such as ``"g1/A0001.hea"``.
+    flat : bool, default=True
+        Whether leading folders may be left out, so that ``A0001.hea`` is found too. Only for databases in which no two
+        files share a name.
+
+    Returns
+    -------
+    found : dict
+        Name to path, of those files that are there. Each folder is listed once, so that the 100,000 names of a large
+        database take a fraction of a second.
+    """
+    listed: dict[str, set[str]] = {}
+
+    def is_there(name: str) -> bool:
+        parent, _, last = name.rpartition("/")
+        if parent not in listed:
+            listed[parent] = set()
+            # What cannot be listed is no place for files: it is named when something has to be written there.
+            with contextlib.suppress(OSError), os.scandir(folder / parent) as entries:
+                listed[parent] = {entry.name for entry in entries if entry.is_file()}
+        return last in listed[parent]
+
+    found = {}
+    for name in names:
+        place = name
+        while not is_there(place):
+            _, more, place = place.partition("/")
+            if not (flat and more):
+                break
+        else:
+            found[name] = folder / place
+    return found
 
 
 def check_relative(name: str, source: str) -> str:

@@ -26,6 +26,7 @@ from ._registry import sha256
 _CAN_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CHUNK = 1 << 16
 _PROGRESS = 1 << 20  # bytes that an attempt must gain to count as one that got on
+_FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})  # no quotas on Windows
 _ACCOUNT = (
     f"the database may need a PhysioNet account, or the server is in maintenance; download it yourself and set "
     f"data_home or {DATA_VARIABLE} to its folder"
@@ -44,19 +45,20 @@ class AbsentError(DownloadError):
 class Policy:
     """How patient and how polite downloads are; times in s.
 
-    The times keep a server that answers nothing, or drop by drop, from holding a call for more than a minute.
+    The times keep two servers that answer nothing, or drop by drop, from holding a call for more than a minute.
     """
 
     connect: float = 10.0
-    read: float = 20.0
-    slow_after: float = 15.0  # a shorter stretch says nothing about the speed
+    read: float = 12.0
+    slow_after: float = 12.0  # a shorter stretch says nothing about the speed
     min_speed: float = 500.0  # bytes/s
     attempts: int = 4
     stalls: int = 2  # attempts that may end in silence or in drops
     back_off: float = 1.0  # doubled at each attempt
-    longest_wait: float = 60.0
+    longest_wait: float = 60.0  # a server that asks for more is left
     connections: int = 4
     failures: int = 3  # files in a row after which a server is taken to be down
+    refusals: int = 20  # files that a server refuses before it is asked for no more
     lock: float = 3600.0
 
 
@@ -86,6 +88,8 @@ class Client:
         self.sources, self.policy, self.resume = sources, policy, resume
         self._stop = threading.Event()
         self._failed: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._not_before: dict[str, float] = {}
         self._local = threading.local()
 
     def give_up(self, *, keep: bool) -> None:
@@ -101,13 +105,14 @@ class Client:
         *,
         accept: Callable[[Path], bool] | None = None,
         limit: int | None = None,
+        query: str = "",
     ) -> str:
         """Download one file to its place.
 
         Parameters
         ----------
         name : str
-            Path inside the database.
+            Path inside the database; with ``/`` at its end a page that lists a folder.
         target : pathlib.Path
             Where the file goes, in one step, when it is whole and has the wanted sum.
         wanted : str or None
@@ -116,6 +121,8 @@ class Client:
             Is shown a whole file that had another sum twice, and tells whether it is taken all the same.
         limit : int, default=None
             Most bytes that are received.
+        query : str, default=""
+            What stands behind ``?`` in the address.
 
         Returns
         -------
@@ -129,17 +136,24 @@ class Client:
         OSError
             Where it cannot be written.
         """
-        reasons = []
+        reasons: list[str] = []
         for source in self.sources:
-            address = f"{source}/{quote(name, safe='/')}"
-            if self._failed[source] >= self.policy.failures:
-                reasons.append(f"{address}: not tried, for the server failed before")
+            if self._failed[source] >= self.policy.failures or self._refused[source] >= self.policy.refusals:
+                reasons.append(f"{source}/{name}: not tried, for the server failed or refused before")
                 continue
+            transfer = _Transfer(self, source, name, target, wanted, accept, limit, query)
             try:
-                digest = _Transfer(self, address, name, target, wanted, accept, limit).run()
+                digest = transfer.run()
             except _PassingError as problem:
-                reasons.append(f"{address}: {problem}")
+                reasons.append(f"{transfer.address}: {problem}")
                 self._failed[source] += 1
+            except AbsentError as problem:
+                if not reasons:  # the first that answers knows what the database has
+                    raise
+                reasons.append(str(problem))
+            except DownloadError as problem:  # refused, or not what the list of sums says: the next one may have it
+                reasons.append(str(problem))
+                self._refused[source] += 1
             else:
                 self._failed[source] = 0
                 return digest
@@ -153,6 +167,15 @@ class Client:
     def wait(self, seconds: float) -> None:
         """Sleep, but not beyond the moment when all is given up."""
         self._stop.wait(min(seconds, self.policy.longest_wait))
+
+    def hold(self, source: str, seconds: float) -> None:
+        """Let no thread ask a source before it wants to be asked again."""
+        self._not_before[source] = max(time.monotonic() + seconds, self._not_before.get(source, 0.0))
+
+    def wait_turn(self, source: str) -> None:
+        """Sleep until a source may be asked."""
+        if (pause := self._not_before.get(source, 0.0) - time.monotonic()) > 0:
+            self.wait(pause)
 
     @property
     def session(self) -> Any:
@@ -173,14 +196,16 @@ class _Transfer:
     def __init__(
         self,
         client: Client,
-        address: str,
+        source: str,
         name: str,
         target: Path,
         wanted: str | None,
         accept: Callable[[Path], bool] | None,
         limit: int | None,
+        query: str,
     ) -> None:
-        self.client, self.policy, self.address, self.name = client, client.policy, address, name
+        self.client, self.policy, self.source, self.name = client, client.policy, source, name
+        self.address = f"{source}/{quote(name, safe='/')}{'?' if query else ''}{query}"
         self.target, self.wanted, self.accept, self.limit = target, wanted, accept, limit
         self.steady = wanted is not None and client.resume
         # Under the lock a name that stays lets the next call find what a killed one left, to go on from or to replace.
@@ -207,6 +232,7 @@ class _Transfer:
             if self.client.stopped:
                 raise _PassingError("given up, for another file failed")
             before = self._size()
+            self.client.wait_turn(self.source)
             try:
                 self._attempt()
             except _PassingError as problem:
@@ -214,6 +240,10 @@ class _Transfer:
                 attempt = 0 if self._size() - before >= _PROGRESS else attempt + 1  # a long file on a bad line gets on
                 if attempt >= self.policy.attempts or stalls >= self.policy.stalls or self.client.stopped:
                     raise
+                if problem.wait:
+                    if problem.wait > self.policy.longest_wait:
+                        raise
+                    self.client.hold(self.source, problem.wait)
                 pause = self.policy.back_off * 2 ** max(attempt - 1, 0) * (0.5 + random.SystemRandom().random())
                 self.client.wait(problem.wait or pause)
                 continue
@@ -276,7 +306,9 @@ class _Transfer:
         if status in (401, 403):
             raise DownloadError(f"{address}: refused ({status}): {_ACCOUNT}", [name])
         if status in _CAN_PASS:
-            raise _PassingError(f"the server answers {status}", wait=_retry_after(answer.headers.get("Retry-After")))
+            wait = _retry_after(answer.headers.get("Retry-After"))
+            asks = f" and asks to wait {wait:.0f} s" if wait else ""
+            raise _PassingError(f"the server answers {status}{asks}", wait=wait)
         span = answer.headers.get("Content-Range", "")
         if status == 416:  # nothing beyond what is there: it is whole, or it is something else
             if offset and span == f"bytes */{offset}":
@@ -285,7 +317,7 @@ class _Transfer:
         if status not in (200, 206):
             raise DownloadError(f"{address}: the server answers {status}", [name])
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind in ("text/html", "application/xhtml+xml") and not name.endswith((".html", ".htm")):
+        if kind in ("text/html", "application/xhtml+xml") and not name.endswith((".html", ".htm", "/")):
             raise DownloadError(f"{address}: a web page came instead of the file: {_ACCOUNT}", [name])
         if status == 200:
             return 0
@@ -305,8 +337,8 @@ class _Transfer:
         length = answer.headers.get("Content-Length", "")
         expected = int(length) if length.isdigit() and not encoded else None
         folder = self.part.parent
-        if expected is not None and (free := shutil.disk_usage(folder).free) < expected:
-            raise OSError(errno.ENOSPC, f"{self.name} needs {expected:,} bytes, {free:,} are free", str(folder))
+        if expected is not None and shutil.disk_usage(folder).free < expected:
+            raise self._no_room(errno.ENOSPC, expected)
         # read1 returns what has come; read would wait for a whole chunk, and never see how slowly it fills.
         read1 = None if encoded else getattr(answer.raw, "read1", None)
         mark, received, since = time.monotonic(), 0, 0
@@ -317,7 +349,13 @@ class _Transfer:
             while chunk := read1(_CHUNK) if read1 else answer.raw.read(512, decode_content=True):
                 view = memoryview(chunk)
                 while view:
-                    view = view[file.write(view) :]
+                    try:
+                        view = view[file.write(view) :]
+                    except OSError as error:
+                        if error.errno in _FULL:
+                            left = None if expected is None else offset + expected - file.tell()
+                            raise self._no_room(error.errno, left) from error
+                        raise
                 received += len(chunk)
                 if self.client.stopped:
                     raise _PassingError("given up, for another file failed")
@@ -331,6 +369,13 @@ class _Transfer:
             os.fsync(file.fileno())
         if expected is not None and received < expected:
             raise _PassingError(f"the connection ended after {received:,} of {expected:,} bytes")
+
+    def _no_room(self, number: int, need: int | None) -> OSError:
+        """Return the error for a disk that is full, or a quota that is used up."""
+        folder = self.part.parent
+        more = "more" if need is None else f"{need:,}"
+        reason = f"{os.strerror(number)}: {self.name} needs {more} bytes, {shutil.disk_usage(folder).free:,} are free"
+        return OSError(number, reason, str(folder))
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0

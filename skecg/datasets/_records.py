@@ -1,10 +1,11 @@
-"""Read a WFDB record by wfdb, with the checks around it that wfdb lacks."""
+"""Read a WFDB record, with the checks that wfdb lacks."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
-import shutil
-import tempfile
+import re
 import warnings
 from collections.abc import Sequence
 from numbers import Integral
@@ -15,10 +16,11 @@ from sklearn.utils import Bunch
 
 from ..utils._validation import check_number, check_option
 from ._annotations import read_annotations
-from ._headers import MISSING, MV_PER_UNIT, Header, Signal, check_files, read_header
+from ._headers import Header, check_files, read_header
+from ._samples import Samples
 
+_EXTENSION = re.compile(r"[A-Za-z0-9_-]+")
 _PIECE = 1 << 23  # samples that wfdb decodes at a time: a few ten MB, so that a day of ECG takes no more
-_WIDE = {8, 24, 32, 524}  # formats whose samples need more than 16 bits
 
 
 def read_record(
@@ -33,10 +35,11 @@ def read_record(
 ) -> Bunch:
     """Read a WFDB record from the disk: signal in mV, and its annotations where they are asked for.
 
-    wfdb decodes the samples. Before it, the header is parsed strictly (wfdb replaces a damaged sampling rate or gain
-    by a default without a word) and the sizes of the files are compared with it; after it, the 16-bit checksum and
-    the initial value of every lead are compared with the header's, which wfdb does not do. Annotations are decoded
-    with bounds on every step (wfdb can be made to loop for ever by one wrong character).
+    The samples are decoded by wfdb, those of the common formats 16 and 212 by numpy. Before that, the header is parsed
+    strictly (wfdb replaces a damaged sampling rate or gain by a default without a word) and the sizes of the files are
+    compared with it; after it, the 16-bit checksum and the initial value of every lead are compared with the header's,
+    which wfdb does not do. Annotations are decoded with bounds on every step (wfdb can be made to loop for ever by one
+    wrong character).
 
     Parameters
     ----------
@@ -107,14 +110,20 @@ def read_record(
 
     See Also
     --------
+    iter_windows : Go through a record, or several, that are larger than the memory.
     segment_beats : Cut windows around the beats of a record.
     fetch_mitdb : Windows of a whole database.
 
     Notes
     -----
     A gain of 0 means "not calibrated" in WFDB: 200 units per mV are taken, with a warning. Leads of several samples a
-    frame are averaged to one. Annotations at or beyond the end of the record are left out with a warning that counts
-    them. Records of several segments are refused, with the advice to read their segments one by one.
+    frame are averaged to one. Names of leads that no database has, and impossible times of start, get a warning, since
+    nothing else would tell that they are damaged. In formats of more than 16 bits a checksum does not reach the upper
+    ones: samples that stand alone by a multiple of 65,536 units in a lead that is quiet else get a warning, and
+    ``verified`` is False. Two samples that changed places no checksum shows, nor a header that was damaged into
+    another valid one: only the database's list of SHA-256 sums does, which the fetchers compare. Annotations at or
+    beyond the end of the record are left out with a warning that counts them. Records of several segments are refused,
+    with the advice to read their segments one by one.
 
     References
     ----------
@@ -128,22 +137,8 @@ def read_record(
     ((1, 650000), 360.0)
     """
     check_option("on_error", on_error, ("raise", "warn"))
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be the path of a record; got {path!r}, a {type(path).__name__}")
-    name = os.fspath(path)
-    if "://" in name or "::" in name:
-        raise ValueError(f"{name!r} is an address: download the record first, then pass the path of its files")
-    if annotator is not None and not (isinstance(annotator, str) and annotator.replace("-", "").isalnum()):
-        raise ValueError(f"annotator must be the extension of an annotation file, such as 'atr'; got {annotator!r}")
-    path = Path(name.removesuffix(".hea") + ".hea").expanduser().absolute()
-
-    header = read_header(path)
-    chosen = find_leads(header.lead_names, leads, header.record)
-    notes = list(header.warnings)
-    length = header.n_timesteps
-    if signal:
-        length, more = check_files(header, chosen)
-        notes += more
+    check_annotator(annotator)
+    header, chosen, length, notes = open_record(path, leads, signal)
     first, last = _part(header, sampfrom, sampto, length)
     result = Bunch(
         data=None,
@@ -160,13 +155,60 @@ def read_record(
         DESCR=_describe(header, length),
     )
     if annotator is not None:
-        result.update(_annotations(path.with_name(f"{header.record}.{annotator}"), header, first, last, length, notes))
+        result.update(find_annotations(header, annotator, first, last, length, notes))
     if signal:
         result.update(_signal(header, chosen, first, last, length, on_error, notes))
     for note in notes:
         warnings.warn(f"record {header.record}: {note}", UserWarning, stacklevel=2)
     result.warnings = notes
     return result
+
+
+def check_annotator(annotator: str | None) -> None:
+    """Refuse what is no extension of an annotation file."""
+    if annotator is not None and not (isinstance(annotator, str) and _EXTENSION.fullmatch(annotator)):
+        raise ValueError(f"annotator must be the extension of an annotation file, such as 'atr'; got {annotator!r}")
+
+
+def open_record(
+    path: str | os.PathLike, leads: int | str | Sequence[int | str] | None, signal: bool = True
+) -> tuple[Header, list[int], int | None, list[str]]:
+    """Read a record's header and check the sizes of its signal files.
+
+    Parameters
+    ----------
+    path : str or path-like
+        As in :func:`read_record`.
+    leads : int, str, sequence of them or None
+        What is wanted.
+    signal : bool, default=True
+        Whether the signal will be read, so that its files have to be there.
+
+    Returns
+    -------
+    header : Header
+        What it says.
+    chosen : list of int
+        Positions of the leads.
+    length : int or None
+        Frames of the record; None only without ``signal``.
+    notes : list of str
+        What is odd.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be the path of a record; got {path!r}, a {type(path).__name__}")
+    name = os.fspath(path)
+    if not isinstance(name, str) or "\0" in name:
+        raise ValueError(f"path must be the path of a record, as text; got {name!r}")
+    if "://" in name or "::" in name:
+        raise ValueError(f"{name!r} is an address: download the record first, then pass the path of its files")
+    header = read_header(Path(name.removesuffix(".hea") + ".hea").expanduser().absolute())
+    chosen = find_leads(header.lead_names, leads, header.record)
+    notes, length = list(header.warnings), header.n_timesteps
+    if signal:
+        length, more = check_files(header, chosen)
+        notes += more
+    return header, chosen, length, notes
 
 
 def find_leads(names: Sequence[str], leads: int | str | Sequence[int | str] | None, record: str) -> list[int]:
@@ -225,8 +267,30 @@ def _part(header: Header, sampfrom: int, sampto: int | None, length: int | None)
     return int(sampfrom), None if last is None else int(last)
 
 
-def _annotations(path: Path, header: Header, first: int, last: int | None, length: int | None, notes: list) -> dict:
-    """Read the annotations of the wanted part; note those that lie beyond the record."""
+def find_annotations(
+    header: Header, annotator: str, first: int, last: int | None, length: int | None, notes: list[str]
+) -> dict[str, np.ndarray]:
+    """Read the annotations of a part of a record; note those that lie beyond its end.
+
+    Parameters
+    ----------
+    header : Header
+        The record.
+    annotator : str
+        Extension of the annotation file.
+    first, last : int
+        The part, in frames; None is the end.
+    length : int or None
+        Frames of the whole record.
+    notes : list of str
+        Gets what is odd.
+
+    Returns
+    -------
+    annotations : dict
+        ``sample``, ``symbol``, ``aux_note``, ``subtype``, ``chan`` and ``num``.
+    """
+    path = header.path.with_name(f"{header.record}.{annotator}")
     found = read_annotations(path)
     fs = found.pop("fs")
     if fs is not None and fs != header.fs:
@@ -245,36 +309,13 @@ def _signal(
     header: Header, chosen: list[int], first: int, last: int, length: int, on_error: str, notes: list[str]
 ) -> dict:
     """Read leads in mV piece by piece, compare checksums and initial values, and tell what is missing or flat."""
-    signals = header.signals
-    if not signals:
-        raise ValueError(f"{header.path}: the record has no signal; pass signal=False to read its annotations")
-    for i in chosen:
-        if signals[i].units not in MV_PER_UNIT:
-            raise ValueError(
-                f"record {header.record}: lead {i} ({signals[i].name}) is in {signals[i].units!r}, which is no "
-                f"voltage; expected mV, uV, nV or V: choose the ECG leads by leads="
-            )
-        if signals[i].per_frame > 1:
-            notes.append(f"lead {signals[i].name} has {signals[i].per_frame} samples a frame: they are averaged to one")
-    _check_memory(header, len(chosen) * (last - first) * 4)
-    data = np.empty((len(chosen), last - first), dtype=np.float32)
-    # All leads of a file are decoded together anyway, so all are compared: a damaged byte shows in whatever lead.
-    read = sorted({i for positions in header.files().values() if set(positions) & set(chosen) for i in positions})
-    sums, initial = dict.fromkeys(read, 0), {}
-    reader = _Reader(header, read, length)
-    ahead = max(signals[i].skew for i in read)
-    step = max(1, _PIECE // sum(signals[i].per_frame for i in read))
-    for a in range(first, last, step):
-        b = min(a + step, last)
-        for i, digital in zip(read, reader.read(a, min(b + ahead, length)), strict=True):
-            per_frame, skew = signals[i].per_frame, signals[i].skew
-            sums[i] += int(digital[: (b - a) * per_frame].sum(dtype=np.int64))
-            initial.setdefault(i, int(digital[0]))
-            for row in (row for row, lead in enumerate(chosen) if lead == i):
-                out = data[row, a - first : b - first]
-                _to_mv(digital[skew * per_frame : (skew + b - a) * per_frame], signals[i], out)
-    whole = (first, last) == (0, length)
-    verified = _compare(header, read, sums if whole else None, initial if first == 0 else None, on_error, notes)
+    with Samples(header, chosen, length, notes) as samples:
+        data = allocate(header, (len(chosen), last - first))
+        step = samples.frames(_PIECE)
+        for a in range(first, last, step):
+            b = min(a + step, last)
+            samples.read(a, b, data[:, a - first : b - first])
+        verified = samples.compare(on_error, notes)
     missing = np.isnan(data)
     return {
         "data": data,
@@ -285,133 +326,6 @@ def _signal(
     }
 
 
-def _compare(
-    header: Header, read: list[int], sums: dict | None, initial: dict | None, on_error: str, notes: list[str]
-) -> bool:
-    """Compare sums and first samples with the header's; return whether all were there and agreed."""
-    problems, silent = [], []
-    for i in read:
-        signal = header.signals[i]
-        # Some writers give the sum of 16 bits with a sign, some without: they are the same number modulo 65536.
-        if sums is not None and signal.checksum is None:
-            silent.append(signal.name)
-        elif sums is not None and (sums[i] - signal.checksum) % 65536:
-            problems.append(
-                f"the samples of lead {signal.name} add up to the checksum {_signed(sums[i])}, its header says "
-                f"{_signed(signal.checksum)}"
-            )
-        if initial is not None and signal.initial is not None and initial[i] != signal.initial:
-            problems.append(f"lead {signal.name} begins with {initial[i]}, its header says {signal.initial}")
-    if silent:
-        notes.append(f"its header has no checksum for {', '.join(silent)}: damage to the samples would not show")
-    if problems:
-        file = header.path.parent / header.signals[read[0]].file
-        text = f"{file}: the signal is damaged or its header is another one's: {'; '.join(problems)}"
-        if on_error == "raise":
-            raise ValueError(f"{text}; download the record again, or pass on_error='warn' to read it as it is")
-        notes.append(text)
-    return sums is not None and initial is not None and not problems and not silent
-
-
-def _signed(value: int) -> int:
-    return (value + (1 << 15)) % (1 << 16) - (1 << 15)
-
-
-class _Reader:
-    """Digital samples by wfdb; where wfdb reads the header otherwise than it is written, from a copy in plain words."""
-
-    def __init__(self, header: Header, leads: list[int], length: int) -> None:
-        self.header, self.leads, self.length = header, leads, length
-        self.plain = False
-        self.from_start = any(header.signals[i].fmt == 8 for i in leads)  # differences: no start but the first sample
-        self.bits = 32 if any(header.signals[i].fmt in _WIDE for i in leads) else 16
-
-    def read(self, a: int, b: int) -> list[np.ndarray]:
-        """Return the samples of the frames a to b, an array a lead."""
-        start = 0 if self.from_start else a
-        try:
-            found = None if self.plain else self._read(self.header.path.with_suffix(""), self.leads, start, b)
-        except OSError:
-            raise
-        except Exception:
-            # wfdb raises seven kinds of exception on headers; whether the signal can be read shows on the copy.
-            found = None
-        if found is None:
-            self.plain = True
-            try:
-                with tempfile.TemporaryDirectory(prefix="skecg-") as folder:
-                    found = self._read(self._copy(Path(folder)), list(range(len(self.leads))), start, b)
-            except OSError:
-                raise
-            except Exception as error:
-                raise ValueError(f"{self.header.path}: wfdb cannot read the signal: {error}") from error
-            if found is None:
-                raise ValueError(f"{self.header.path}: wfdb does not read the signal as its header describes it")
-        if start < a:
-            found = [x[a * self.header.signals[i].per_frame :] for x, i in zip(found, self.leads, strict=True)]
-        return found
-
-    def _read(self, path: Path, channels: list[int], a: int, b: int) -> list[np.ndarray] | None:
-        """Return the samples, or None where wfdb understood the header otherwise."""
-        import wfdb
-
-        signals = [self.header.signals[i] for i in self.leads]
-        # Big-endian samples (format 61) make wfdb's list of leads fail, its table of leads not.
-        table = any(signal.fmt == 61 for signal in signals) and all(signal.per_frame == 1 for signal in signals)
-        record = wfdb.rdrecord(
-            str(path), a, b, channels, physical=False, smooth_frames=table, ignore_skew=True, return_res=self.bits
-        )
-        same = (
-            [int(fmt) for fmt in record.fmt] == [signal.fmt for signal in signals]
-            and [n or 1 for n in record.samps_per_frame] == [signal.per_frame for signal in signals]
-            and [n or 0 for n in record.byte_offset] == [signal.offset for signal in signals]
-            and (path.parent != self.header.path.parent or record.file_name == [signal.file for signal in signals])
-        )
-        if not same:
-            return None
-        found = list(record.d_signal.T) if table else record.e_d_signal
-        right = [len(x) == (b - a) * signal.per_frame for x, signal in zip(found, signals, strict=True)]
-        return found if all(right) else None
-
-    def _copy(self, folder: Path) -> Path:
-        """Write the header anew with nothing in it but what reading needs, beside links to the signal files."""
-        names: dict[str, str] = {}
-        lines = [f"record {len(self.leads)} 1 {self.length}"]
-        for i in self.leads:
-            s = self.header.signals[i]
-            if s.file not in names:
-                names[s.file] = f"signal{len(names)}.dat"
-                source, target = self.header.path.parent / s.file, folder / names[s.file]
-                try:
-                    target.symlink_to(source.resolve())
-                except (OSError, NotImplementedError):  # Windows wants a privilege for links
-                    shutil.copyfile(source, target)
-            initial = s.initial or 0  # read by format 8 alone
-            lines.append(f"{names[s.file]} {s.fmt}x{s.per_frame}+{s.offset} 1(0)/mV 0 0 {initial} 0 0 lead")
-        (folder / "record.hea").write_text("\n".join(lines) + "\n", encoding="ascii")
-        return folder / "record"
-
-
-def _to_mv(digital: np.ndarray, signal: Signal, out: np.ndarray) -> None:
-    """Write samples as mV; what is missing in them, or lacking at their end, as NaN."""
-    n = len(digital) // signal.per_frame
-    missing = MISSING.get(signal.fmt)
-    gaps = np.zeros(len(digital), dtype=bool) if missing is None else digital == missing
-    factor = MV_PER_UNIT[signal.units]
-    narrow = signal.fmt not in _WIDE and abs(signal.baseline) < 1 << 23 and signal.per_frame == 1
-    if narrow and factor == 1 and float(np.float32(signal.gain)) == signal.gain:
-        # Differences and gain are whole in float32, so one division rounds once, as float64 and a cast would.
-        np.subtract(digital, np.float32(signal.baseline), out=out[:n], dtype=np.float32)
-        np.divide(out[:n], np.float32(signal.gain), out=out[:n])
-        if gaps.any():
-            out[:n][gaps] = np.nan
-    else:
-        values = (digital.astype(np.float64) - signal.baseline) / signal.gain * factor
-        values[gaps] = np.nan
-        out[:n] = values.reshape(n, signal.per_frame).mean(axis=1)
-    out[n:] = np.nan
-
-
 def _longest_run(gaps: np.ndarray) -> int:
     """Return the length of the longest run of True."""
     if not gaps.any():
@@ -420,17 +334,44 @@ def _longest_run(gaps: np.ndarray) -> int:
     return int((edges[1::2] - edges[::2]).max())
 
 
-def _check_memory(header: Header, size: int) -> None:
-    """Refuse what no memory of this machine holds, instead of letting the system kill the process."""
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        return
-    if size > 0.8 * total:
-        raise ValueError(
-            f"{header.path}: {size / 1e9:,.1f} GB were asked for, this machine has {total / 1e9:,.1f} GB: read the "
-            f"record in parts (sampfrom, sampto) or fewer leads"
-        )
+def allocate(header: Header, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an empty float32 array; ValueError for one that this machine does not hold, before it kills the process.
+
+    Parameters
+    ----------
+    header : Header
+        The record, for the message.
+    shape : tuple of int
+        Of the array.
+
+    Returns
+    -------
+    array : ndarray of float32
+        Not initialised.
+    """
+    size, total = math.prod(shape) * 4, _memory()
+    error = None
+    if total is None or size <= 0.8 * total:
+        try:
+            return np.empty(shape, dtype=np.float32)
+        except (MemoryError, ValueError) as reason:  # a limit of the process, or beyond any address
+            error = reason
+    there = "more than this process gets" if error else f"this machine has {total / 1e9:,.1f} GB"
+    raise ValueError(
+        f"{header.path}: {size / 1e9:,.1f} GB were asked for, {there}: go through the record with iter_windows, which "
+        f"keeps a few windows at a time, or read it in parts (sampfrom, sampto) or fewer leads"
+    ) from error
+
+
+def _memory() -> int | None:
+    """Return the bytes of memory of this machine, or of the container where that has less; None where unknown."""
+    found = []
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on Windows
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(ValueError, OSError):  # "max" where there is none
+            found.append(int(Path(limit).read_text(encoding="ascii")))
+    return min(found, default=None)
 
 
 def _describe(header: Header, length: int | None) -> str:

@@ -7,14 +7,17 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from ._home import check_relative
 
 SUMS_NAME = "SHA256SUMS.txt"
+RECORDS_NAME = "RECORDS"
 STAMPS_NAME = ".skecg-verified.json"
 MAX_LIST_BYTES = 16 << 20
+MAX_LISTS = 100_000
 _SUM_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]?(\S.*)")
 
 
@@ -56,7 +59,9 @@ def parse_sums(content: bytes | str, source: str) -> dict[str, str]:
     return sums
 
 
-def parse_records(content: bytes | str, source: str, sums: Mapping[str, str] | None = None) -> tuple[list[str], int]:
+def parse_records(
+    content: bytes | str, source: str, sums: Container[str] | None = None, folder: str = ""
+) -> tuple[list[str], int]:
     """Parse a RECORDS list, and drop what the list of sums does not know.
 
     PhysioNet's RECORDS lists name records that are not there (each of the Challenge's folders claims the first record
@@ -68,13 +73,15 @@ def parse_records(content: bytes | str, source: str, sums: Mapping[str, str] | N
         One record a line, as a path without extension; a ``/`` at the end means a folder.
     source : str
         Where it comes from, for messages.
-    sums : mapping, default=None
-        Paths that exist, with their sums.
+    sums : container of str, default=None
+        Paths that exist, for instance a mapping of them to their sums.
+    folder : str, default=""
+        Where the list lies inside the database, with ``/`` at its end; its lines count from there.
 
     Returns
     -------
     records : list of str
-        Without repetition, in the order of the list.
+        As paths inside the database, without repetition, in the order of the list.
     n_unknown : int
         Lines that no header in ``sums`` answers to.
 
@@ -87,12 +94,62 @@ def parse_records(content: bytes | str, source: str, sums: Mapping[str, str] | N
     for number, line in _lines(content, source):
         if not line.strip():
             continue
-        check_relative(line.removesuffix("/"), f"{source}, line {number}")
-        names[line] = None
+        names[folder + line] = None
+        check_relative((folder + line).removesuffix("/"), f"{source}, line {number}")
     if not names:
         raise ValueError(f"{source}, line 1: the list of records is empty")
     known = [name for name in names if sums is None or name.endswith("/") or f"{name}.hea" in sums]
     return known, len(names) - len(known)
+
+
+def walk_records(
+    read: Callable[[str], bytes | None], sums: Container[str] | None = None, start: str = ""
+) -> tuple[list[str], list[str], int]:
+    """Collect the records of a database from its RECORDS list and those of the folders that it names.
+
+    Parameters
+    ----------
+    read : callable
+        Gets the path of a list inside the database, and returns its content, or None where there is none.
+    sums : container of str, default=None
+        Paths that exist.
+    start : str, default=""
+        Folder whose list is the first, with ``/`` at its end.
+
+    Returns
+    -------
+    records : list of str
+        In the order of the lists.
+    lists : list of str
+        Paths of the lists that were read.
+    n_unknown : int
+        Lines to which no header and no folder's list answers.
+
+    Raises
+    ------
+    ValueError
+        With list and line, as :func:`parse_records`; and for lists without end.
+    """
+    records: dict[str, None] = {}
+    lists: list[str] = []
+    n_unknown, waiting = 0, [start]
+    while waiting:
+        name = waiting.pop()
+        if name and not name.endswith("/"):
+            records[name] = None
+            continue
+        path = name + RECORDS_NAME
+        content = read(path)
+        if content is None:
+            n_unknown += name != start
+            continue
+        lists.append(path)
+        if len(lists) > MAX_LISTS:
+            raise ValueError(f"{path}: more than {MAX_LISTS:,} lists of records lead to one another")
+        found, unknown = parse_records(content, path, sums, name)
+        n_unknown += unknown
+        waiting += reversed(found)
+    return list(records), lists, n_unknown
 
 
 def _lines(content: bytes | str, source: str) -> list[tuple[int, str]]:
@@ -131,10 +188,10 @@ class Stamps:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / STAMPS_NAME
-        self._changed = False
+        self._changed, self._saved = False, time.monotonic()
         try:
             content = json.loads(self.path.read_bytes())
-            self._files = {name: list(stamp) for name, stamp in content["files"].items()}
+            self._files = {name: list(stamp) for name, stamp in content["files"].items() if len(stamp) == 3}
             self.sums = str(content["sums"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self._files, self.sums = {}, ""  # stamps only save time: without them the files are hashed again
@@ -142,13 +199,12 @@ class Stamps:
     def agrees(self, name: str, path: Path, wanted: str) -> bool:
         """Tell whether a file has the wanted sum, by its stamp or else by hashing it."""
         stat = path.stat()
-        stamp = [stat.st_size, stat.st_mtime_ns, wanted]
-        if self._files.get(name) == stamp:
-            return True
-        if sha256(path) != wanted:
-            return False
-        self.add(name, path, wanted)
-        return True
+        *known, found = self._files.get(name) or [None]
+        if known != [stat.st_size, stat.st_mtime_ns]:
+            found = sha256(path)
+            self._files[name] = [stat.st_size, stat.st_mtime_ns, found]
+            self._changed = True
+        return found == wanted
 
     def add(self, name: str, path: Path, found: str) -> None:
         """Stamp a file whose sum was just found."""
@@ -161,9 +217,14 @@ class Stamps:
         self._changed |= digest != self.sums
         self.sums = digest
 
+    def save_at_times(self) -> None:
+        """Write new stamps every few s, so that a killed process has not hashed for nothing."""
+        if time.monotonic() - self._saved > 1 + len(self._files) / 5000:
+            self.save()
+
     def save(self) -> None:
         """Write the stamps if there are new ones."""
         if self._changed:
-            text = json.dumps({"version": 1, "sums": self.sums, "files": self._files}, indent=0)
+            text = json.dumps({"version": 1, "sums": self.sums, "files": self._files})
             replace_text(self.path, text.encode())
-            self._changed = False
+            self._changed, self._saved = False, time.monotonic()

@@ -1,18 +1,20 @@
-"""Windows cut from records: around annotated beats."""
+"""Windows cut from records: around annotated beats, and what all kinds of windows share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.utils import Bunch
 
 from ..utils._validation import check_fs, check_number, check_option
-from ._databases import BEATS
+from ._databases import AAMI, BEATS
 
+# The annotations that are beats (QRS complexes) to WFDB's own programs. Flutter waves ("!") are none.
+BEAT_SYMBOLS = "NLRBAaJSVrFejnE/fQ?"
 _BLOCK = 128  # windows copied at a time: the copy in between stays in the processor's cache
 
 
@@ -38,9 +40,10 @@ def segment_beats(
         ``group`` (the patient), ``lead_names``, ``sampfrom`` and ``n_timesteps``. Left as it is.
     window : float, default=2.0
         Length, s.
-    classes : sequence of str or mapping, default=("N", "PVC", "PAC", "LBBB", "RBBB")
+    classes : sequence of str, mapping or "aami", default=("N", "PVC", "PAC", "LBBB", "RBBB")
         Labels of the beats that are wanted; or a mapping of labels of your own to the annotation symbols that mean
-        them, such as ``{"SVEB": "AaJSej", "VEB": "VE"}``.
+        them, such as ``{"SVEB": "AaJSej", "VEB": "VE"}``; or ``"aami"`` for the five groups N, SVEB, VEB, F and Q of
+        ANSI/AAMI EC57.
     shift : float, default=0.0
         Each window is moved by a random offset, uniform between ``-shift`` and ``shift`` s, so that the beat does not
         always lie in the middle; less far where it would leave the signal. The beats chosen do not depend on it.
@@ -72,6 +75,16 @@ def segment_beats(
             Position of the window's first sample in the record: the beat lies at ``sample - start`` in its window.
         shift : ndarray of int64, shape (n_samples,)
             How far the window was moved to the right, in samples.
+        span : ndarray of int64, shape (n_samples, 2)
+            Where the window's own beat begins and ends in the record (the end is not part of it): at the midpoints to
+            the beats before and after it. It may reach beyond the window.
+        beats : Bunch
+            All beats inside the windows, in one list, window by window: those of window ``i`` are the rows
+            ``offsets[i]`` up to but not including ``offsets[i + 1]`` of ``sample`` (position in the record),
+            ``symbol``, ``label`` (of ``classes``; empty for other beats) and ``span`` (as above). ``offsets`` has the
+            shape (n_samples + 1,).
+        n_timesteps : int
+            Samples in a window.
         fs : float
             Sampling rate, Hz.
         lead_names : list of str
@@ -90,6 +103,9 @@ def segment_beats(
     See Also
     --------
     read_record : Read the record.
+    segment_rhythm : Windows at rhythm marks or inside episodes.
+    segment_windows : Windows in a row, whatever lies in them.
+    truth_masks : Where the beats of its class lie in each window.
     fetch_mitdb : The windows of a whole database.
 
     References
@@ -107,40 +123,43 @@ def segment_beats(
     >>> windows.data.shape, windows.target.tolist(), windows.n_excluded["edge"]
     ((1, 1, 200), ['PVC'], 1)
     """
-    data, fs, sample, symbol, first, last = _check_record(record)
+    source = check_record(record)
     classes = check_classes(classes)
-    n = window_length(window, fs)
-    beats, excluded = select_beats(sample, symbol, first, last, n, classes, edge=edge, pure=pure)
-    offset = draw_shifts(sample[beats] - n // 2, first, last, n, shift, fs, random_state)
-    start = sample[beats] - n // 2 + offset
-    target = label_beats(symbol[beats], classes)
-    cube = None
-    if data is not None:
-        cube = np.empty((len(beats), data.shape[0], n), dtype=np.float32)
-        cut_windows(data, start - first, cube)
-        kept = ~mostly_missing(cube)
-        excluded["missing"] = int((~kept).sum())
-        if excluded["missing"]:
-            beats, offset, start, target, cube = (v[kept] for v in (beats, offset, start, target, cube))
-    name = str(record.get("record", ""))
-    return Bunch(
-        data=cube,
-        target=target,
-        groups=np.full(len(beats), str(record.get("group", name))),
-        record=np.full(len(beats), name),
-        sample=sample[beats],
-        start=start,
+    n = window_length(window, source.fs)
+    sample, first, last = source.sample, source.first, source.last
+    chosen, excluded = select_beats(sample, source.symbol, first, last, n, classes, edge=edge, pure=pure)
+    offset = draw_shifts(sample[chosen] - n // 2, first, last, n, shift, source.fs, random_state)
+    beats, spans = beat_spans(source, classes)
+    return build_windows(
+        source,
+        n,
+        classes,
+        excluded,
+        f"{window:g} s around beats ({', '.join(classes)}); edge={edge!r}, pure={pure}, shift={shift:g} s",
+        target=label_beats(source.symbol[chosen], classes),
+        sample=sample[chosen],
+        start=sample[chosen] - n // 2 + offset,
         shift=offset,
-        fs=fs,
-        lead_names=list(record.get("lead_names", [] if data is None else map(str, range(len(data))))),
-        n_excluded=excluded,
-        DESCR=f"{len(beats)} windows of {window:g} s around beats ({', '.join(classes)}) of record {name}, {fs:g} Hz; "
-        f"edge={edge!r}, pure={pure}, shift={shift:g} s.",
+        span=spans[np.searchsorted(beats, chosen)],
     )
 
 
-def _check_record(record: Mapping[str, Any]) -> tuple:
-    """Return data (or None), fs, annotations and the part of the record that data covers."""
+class Source(NamedTuple):
+    """A record as the cutting functions use it: its annotations, and the part that data covers (first to last)."""
+
+    data: np.ndarray | None
+    fs: float
+    sample: np.ndarray
+    symbol: np.ndarray
+    first: int
+    last: int
+    record: str
+    group: str
+    lead_names: list[str]
+
+
+def check_record(record: Mapping[str, Any]) -> Source:
+    """Return a record with its arrays checked; ValueError or TypeError that says how to read it."""
     if not isinstance(record, Mapping):
         raise TypeError(f"record must be what read_record returns; got a {type(record).__name__}")
     if lacking := {"fs", "sample", "symbol"} - set(record):
@@ -155,7 +174,7 @@ def _check_record(record: Mapping[str, Any]) -> tuple:
             f"{symbol.shape} and {sample.dtype}"
         )
     sample = sample.astype(np.int64)
-    if (np.diff(sample) < 0).any():
+    if (sample[1:] < sample[:-1]).any():
         raise ValueError("sample must not decrease: sort the annotations by their position")
     fs, first = check_fs(record["fs"], "cutting windows"), int(record.get("sampfrom", 0))
     data = record.get("data")
@@ -167,11 +186,117 @@ def _check_record(record: Mapping[str, Any]) -> tuple:
     else:
         length = record.get("n_timesteps")
         last = int(length) if length is not None else int(sample.max(initial=first - 1)) + 1
-    return data, fs, sample, symbol, first, last
+    name = str(record.get("record", ""))
+    leads = list(record.get("lead_names", [] if data is None else map(str, range(len(data)))))
+    return Source(data, fs, sample, symbol, first, last, name, str(record.get("group", name)), leads)
+
+
+def beat_spans(source: Source, classes: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the annotations that are beats, and where each beat begins and ends.
+
+    Parameters
+    ----------
+    source : Source
+        The record.
+    classes : mapping
+        Labels and their symbols: what is a class is a beat, beside all that is one to WFDB.
+
+    Returns
+    -------
+    beats : ndarray of int
+        Positions in ``source.sample``.
+    spans : ndarray of int64, shape (n_beats, 2)
+        From midpoint to midpoint of neighbouring beats. Where there is no neighbour, the beat ends as far from its
+        position as it does on the other side, or with the signal.
+    """
+    beats = np.flatnonzero(np.isin(source.symbol, sorted({*BEAT_SYMBOLS, *"".join(classes.values())})))
+    at = source.sample[beats]
+    spans = np.empty((len(at), 2), dtype=np.int64)
+    if len(at) > 1:
+        # Rounded up, so that of two beats at neighbouring samples each lies in its own span.
+        middle = (at[:-1] + at[1:] + 1) // 2
+        spans[1:, 0] = spans[:-1, 1] = middle
+        spans[0, 0] = min(2 * at[0] - middle[0] + 1, middle[0])
+        spans[-1, 1] = 2 * at[-1] - middle[-1] + 1
+    else:
+        spans[:] = source.first, source.last
+    return beats, np.clip(spans, source.first, source.last, out=spans)
+
+
+def beats_inside(source: Source, classes: Mapping[str, str], start: np.ndarray, n: int) -> Bunch:
+    """Return all beats inside windows as one list with offsets; see :func:`segment_beats`."""
+    beats, spans = beat_spans(source, classes)
+    at, symbol = source.sample[beats], source.symbol[beats]
+    low, high = np.searchsorted(at, start, side="left"), np.searchsorted(at, start + n, side="left")
+    offsets = np.concatenate(([0], np.cumsum(high - low))).astype(np.int64)
+    rows = np.repeat(low - offsets[:-1], high - low) + np.arange(offsets[-1])
+    label = label_beats(symbol, classes)
+    return Bunch(offsets=offsets, sample=at[rows], symbol=symbol[rows], label=label[rows], span=spans[rows])
+
+
+def build_windows(
+    source: Source,
+    n: int,
+    classes: Mapping[str, str],
+    excluded: dict[str, int],
+    told: str,
+    *,
+    start: np.ndarray,
+    **columns: np.ndarray,
+) -> Bunch:
+    """Cut the windows that begin at ``start``, leave out those that are mostly missing, and put all into a Bunch.
+
+    Parameters
+    ----------
+    source : Source
+        The record.
+    n : int
+        Samples in a window.
+    classes : mapping
+        Labels of beats and their symbols; empty where no beat has a label.
+    excluded : dict of int
+        What was left out so far; ``missing`` is added.
+    told : str
+        What was cut and how.
+    start : ndarray of int
+        First samples of the windows, in the record.
+    **columns : ndarray of shape (n_samples, ...)
+        What is told of each window.
+
+    Returns
+    -------
+    windows : Bunch
+        See :func:`segment_beats`.
+    """
+    cube = None
+    excluded["missing"] = 0
+    if source.data is not None:
+        cube = np.empty((len(start), len(source.data), n), dtype=np.float32)
+        cut_windows(source.data, start - source.first, cube)
+        kept = ~mostly_missing(cube)
+        if not kept.all():
+            excluded["missing"] = int((~kept).sum())
+            start, cube = start[kept], cube[kept]
+            columns = {name: column[kept] for name, column in columns.items()}
+    return Bunch(
+        data=cube,
+        **columns,
+        start=start,
+        groups=np.full(len(start), source.group),
+        record=np.full(len(start), source.record),
+        beats=beats_inside(source, classes, start, n),
+        n_timesteps=n,
+        fs=source.fs,
+        lead_names=source.lead_names,
+        n_excluded=excluded,
+        DESCR=f"{len(start)} windows of record {source.record}, {source.fs:g} Hz: {told}.",
+    )
 
 
 def check_classes(classes: Sequence[str] | Mapping[str, str], known: Mapping[str, str] = BEATS) -> dict[str, str]:
     """Return labels with their annotation symbols; ValueError for a label that is not known or a symbol used twice."""
+    if isinstance(classes, str) and classes == "aami":
+        classes = AAMI
     if isinstance(classes, Mapping):
         chosen = {str(label): "".join(symbols) for label, symbols in classes.items()}
     else:
@@ -274,11 +399,11 @@ def check_generator(random_state: Any) -> np.random.Generator | np.random.Random
 
 
 def label_beats(symbol: np.ndarray, classes: Mapping[str, str]) -> np.ndarray:
-    """Return the label of each symbol."""
+    """Return the label of each symbol; an empty text for a symbol of no class."""
     labels = {s: label for label, symbols in classes.items() for s in symbols}
     values, where = np.unique(symbol, return_inverse=True)
-    width = max(map(len, classes))
-    return np.array([labels[value] for value in values.tolist()], dtype=f"<U{width}")[where]
+    width = max(map(len, classes), default=1)
+    return np.array([labels.get(value, "") for value in values.tolist()], dtype=f"<U{width}")[where]
 
 
 def cut_windows(data: np.ndarray, start: np.ndarray, out: np.ndarray) -> None:

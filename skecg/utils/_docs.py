@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -66,13 +67,13 @@ feature_names_in_ : ndarray of shape (n_features_in_,)
 }
 
 
-def fill_doc(obj: T) -> T:
+def fill_doc(obj: T, texts: Mapping[str, str] = _TEXTS) -> T:
     """Replace each line ``%(name)s`` of obj's docstring by the shared text of that name, at the same indent."""
     if obj.__doc__ is None:  # python -OO strips docstrings
         return obj
 
     def text(match: re.Match) -> str:
-        return textwrap.indent(_TEXTS[match[2]].strip("\n"), match[1])
+        return textwrap.indent(texts[match[2]].strip("\n"), match[1])
 
     obj.__doc__ = re.sub(r"^([ \t]*)%\((\w+)\)s[ \t]*$", text, obj.__doc__, flags=re.MULTILINE)
     return obj

@@ -22,7 +22,10 @@ if __name__ == "__main__":
 from tests.benchmarks.harness import ROWS, Line, Row, Skipped  # noqa: E402 - the path first
 from tests.benchmarks.page import Page  # noqa: E402
 
-FAMILIES = ("gradcam", "mask", "mask_iterations", "classifier", "import_time", "classification")
+FAMILIES = (
+    "gradcam", "mask", "mask_iterations", "classifier", "import_time", "preprocessing", "loading",
+    "classification",
+)
 _PACKAGES = ("skecg", "torch", "numpy", "scikit-learn", "skorch", "captum")
 _log = logging.getLogger("skecg.benchmarks")
 

@@ -1,4 +1,4 @@
-"""Windows of MIT-BIH: found, downloaded, cut, labelled, and what happens where a record is bad."""
+"""Windows of mitdb, vfdb and svdb: found, downloaded, cut, labelled, split, and what happens where a record is bad."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from skecg.datasets import fetch_mitdb
-from skecg.datasets._databases import MITDB
+from skecg.datasets import check_split, fetch_mitdb, fetch_svdb, fetch_vfdb
+from skecg.datasets._databases import MITDB, VFDB
+from skecg.datasets._home import describe
+
+from .strips import read_tables
 
 BEATS = ((100, "N"), (500, "N"), (1000, "V"), (1500, "A"), (2000, "L"), (2500, "R"), (2600, "~"), (3500, "N"))
 RECORDS = ["100", "201", "202"]
@@ -232,8 +235,9 @@ def test_absent_class_is_warned_about(home):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"classes": ["AFIB"]}, "unknown 'AFIB'; allowed are N, PVC, PAC, LBBB, RBBB"),
+        ({"classes": ["AF"]}, "unknown 'AF'; allowed are N, PVC, PAC, LBBB, RBBB, NSR, AFIB"),
         ({"classes": []}, "own annotation symbols"),
+        ({"split": "DS1"}, "split must be one of 'patients', 'literal'; got 'DS1'"),
         ({"records": ["100", "999"]}, "records must be different names out of 100, .* got '999'"),
         ({"records": []}, "records must be different names"),
         ({"records": ["100", "100"]}, "records must be different names"),
@@ -265,9 +269,38 @@ def test_missing_samples_cost_only_their_windows(home, tmp_path, write_record):
     assert np.isnan(whole.data[5]).sum() == 210 and len(whole.data) == len(whole.sample) == 14
 
 
-def test_table_of_mitdb():
-    assert len(MITDB.records) == 48 and len({MITDB.group(record) for record in MITDB.records}) == 47
-    assert MITDB.files("100") == ["100.hea", "100.dat", "100.atr"]
+def test_halves_of_the_published_split(home):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mitdb = fetch(home)
+    sides = dict(zip(mitdb.record.tolist(), mitdb.split.tolist(), strict=True))
+    assert sides == {"100": "DS2", "201": "DS1", "202": "DS1"}
+    with pytest.warns(UserWarning, match=r"1 of 2 patients \(201; 10 samples\)") as caught:
+        literal = fetch(home, split="literal")
+    assert [w.filename for w in caught] == [__file__]
+    assert literal.split.tolist() == ["DS2"] * 5 + ["DS1"] * 5 + ["DS2"] * 5
+    assert len(fetch(home, split="literal", return_X_y=True)) == 2
+
+
+@pytest.mark.filterwarnings("ignore:mitdb. these records have no F")
+def test_paced_records_are_left_out_of_the_standard_s_groups_unless_named(home, write_record):
+    write_record(home / "mitdb", "104", beats=((500, "/"), (1000, "f"), (1500, "N")))
+    mitdb = fetch(home, classes="aami", records="local")
+    assert Counter(mitdb.target.tolist()) == {"N": 9, "SVEB": 3, "VEB": 3} and "104" not in mitdb.record
+    paced = fetch(home, classes="aami", records=["100", "104"])
+    assert paced.target[paced.record == "104"].tolist() == ["Q", "Q", "N"]
+    assert paced.split[paced.record == "104"].tolist() == ["", "", ""]
+
+
+def test_svdb_s_default_is_the_standard_s_groups(home):
+    for path in (home / "mitdb").glob("100.*"):
+        target = home / "svdb" / f"800{path.suffix}"
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes().replace(b"100 2 360", b"800 2 128").replace(b"100.dat", b"800.dat"))
+    with pytest.warns(UserWarning, match="svdb: these records have no F, Q"):
+        svdb = fetch_svdb(data_home=home, records="local", verbose=0)
+    assert Counter(svdb.target.tolist()) == {"N": 3, "VEB": 1, "SVEB": 1}
+    assert svdb.data.shape == (5, 1, 256) and svdb.fs == 128.0 and "split" not in svdb
 
 
 def test_counts_and_patients_of_the_real_database(real_data):
@@ -301,3 +334,53 @@ def test_mlii_is_not_in_two_real_records(real_data):
     with pytest.warns(UserWarning, match="record 10[24] left out"):
         mitdb = fetch_mitdb(data_home=real_data, lead="MLII", **settings)
     assert sorted(mitdb.skipped) == ["102", "104"] and mitdb.lead_names == ["MLII"]
+
+
+def test_standard_s_groups_of_the_published_halves(real_data):
+    settings = {"data_home": real_data, "window": 0.01, "classes": "aami", "signal": False, "verbose": 0}
+    published = {  # de Chazal et al. 2004, table III
+        "DS1": {"N": 45_866, "SVEB": 944, "VEB": 3_788, "F": 415, "Q": 8},
+        "DS2": {"N": 44_259, "SVEB": 1_837, "VEB": 3_221, "F": 388, "Q": 7},
+    }
+    with pytest.warns(UserWarning, match=r"1 of 43 patients \(201; "):
+        literal = fetch_mitdb(split="literal", **settings)
+    own = fetch_mitdb(**settings)
+    for side, counts in published.items():
+        assert Counter(literal.target[literal.split == side].tolist()) == counts
+    lost = Counter(published["DS2"]) - Counter(own.target[own.split == "DS2"].tolist())
+    assert lost == {"N": 2_061, "SVEB": 55, "VEB": 19, "F": 1}  # what the page says of record 202
+    assert check_split(own.split, own.groups) == []
+
+
+@pytest.mark.parametrize("rhythm", ["marks", "episodes"])
+def test_rhythms_of_the_real_database(real_data, rhythm):
+    settings = {"classes": tuple(MITDB.rhythms), "rhythm": rhythm, "signal": False, "verbose": 0}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="mitdb: these records have no SBR")
+        counts = Counter(fetch_mitdb(data_home=real_data, **settings).target.tolist())
+    if rhythm == "marks":
+        assert counts["AFIB"] == 102 and counts["SVTA"] == 26 and not counts["SBR"]
+    else:
+        told = read_tables(describe("mitdb"))
+        assert counts == {label: told[label][1][1] for label in MITDB.rhythms}
+
+
+def test_signal_of_one_real_record_of_vfdb(real_data):
+    if not (real_data / "vfdb" / "426.dat").is_file():
+        pytest.skip("vfdb is not in the folder of real records")
+    settings = {"classes": ("NSR", "VT", "VF", "SVTA", "NOISE"), "records": "local", "verbose": 0}
+    vfdb = fetch_vfdb(data_home=real_data, **settings)
+    assert Counter(vfdb.target.tolist()) == {"NSR": 415, "VF": 323, "NOISE": 239, "SVTA": 39, "VT": 25}
+    assert set(vfdb.record.tolist()) == {"426"} and vfdb.data.shape == (1041, 1, 500)
+    assert np.isfinite(vfdb.data).all() and np.ptp(vfdb.data, axis=2).max() > 0.5
+    with pytest.raises(OSError, match=r"21 files are missing .*418\.dat.*signal=False"):
+        fetch_vfdb(data_home=real_data, download_if_missing=False, verbose=0)
+
+
+def test_all_real_rhythms_of_vfdb(real_data):
+    if not (real_data / "vfdb" / "615.atr").is_file():
+        pytest.skip("vfdb is not in the folder of real records")
+    vfdb = fetch_vfdb(data_home=real_data, classes=tuple(VFDB.rhythms), signal=False, verbose=0)
+    told = read_tables(describe("vfdb"))
+    assert Counter(vfdb.target.tolist()) == {label: told[label][1][1] for label in VFDB.rhythms}
+    assert len(set(vfdb.groups.tolist())) == 22

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from skecg.datasets import make_ecg
 from tests.windows import PLACED, bunch, clean, labelled, mask, rows
 
 
@@ -87,6 +88,30 @@ class TestNoise:
         assert np.hypot(level["50"], level["60"]) == pytest.approx(0.25 * 0.104, rel=0.2)
         assert min(level["50"], level["60"]) > 0.005
         assert 0.025 < level["muscle"] < 0.045
+
+    def test_kinds_apart(self):
+        """Each kind alone is what it adds to the others, and the three together are the default mixture."""
+        options = {"n_samples": 40, "n_leads": 2, "distractors": False, "random_state": 0}
+        x = make_ecg(noise=0, **options).data.astype(np.float64)
+        kinds = {"wander": 0.1, "muscle": 0.04, "mains": 0.025}
+        parts = [make_ecg(noise={kind: level}, **options).data - x for kind, level in kinds.items()]
+        np.testing.assert_allclose(sum(parts), make_ecg(noise=0.1, **options).data - x, atol=1e-6)
+        np.testing.assert_allclose(sum(parts), make_ecg(noise=kinds, **options).data - x, atol=1e-6)
+        assert all(part.std() > 0.01 for part in parts)
+        np.testing.assert_array_equal(make_ecg(noise={}, **options).data, make_ecg(noise=0, **options).data)
+
+    @pytest.mark.parametrize(
+        ("noise", "message"),
+        [
+            ({"hum": 0.1}, r"each kind of noise must be one of 'wander', 'muscle', 'mains'; got 'hum'"),
+            ({"mains": -1}, r"noise\['mains'\] must be a finite number \(mV\) at least 0; got -1"),
+            ({"muscle": None}, r"noise\['muscle'\] must be a finite number.*got None"),
+            (None, r"noise must be a finite number.*got None"),
+        ],
+    )
+    def test_bad_noise(self, noise, message):
+        with pytest.raises(ValueError, match=message):
+            make_ecg(5, noise=noise)
 
     def test_no_hum_where_the_rate_cannot_hold_it(self):
         options = {"n_samples": 120, "fs": 105.0, "window": 20.0, "n_patients": 40}

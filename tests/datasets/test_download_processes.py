@@ -2,85 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.datasets.downloads import FILES, names
-
-# A process that has imported everything once forks a child for each line it reads, so that a child costs no start.
-_FORKER = """
-import os, resource, signal, sys, types
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-package = types.ModuleType("skecg.datasets")  # without its __init__, which would load scikit-learn
-package.__path__ = [os.path.join(sys.argv[1], "skecg", "datasets")]
-sys.modules["skecg.datasets"] = package
-import requests, filelock, tqdm.auto
-from skecg.datasets._databases import Database
-from skecg.datasets._download import fetch_files
-from skecg.datasets._http import Policy
-database = Database("mitdb", "mitdb", "1.0.0", "A database", 360.0, ())
-children = {}
-for line in sys.stdin:
-    command, *words = line.split()
-    if command == "fetch":
-        url, folder, limit, mask, *names = words
-        limit, mask = int(limit), int(mask, 8)
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                os.environ["SKECG_PHYSIONET_URL"] = url
-                os.umask(mask)
-                if limit:
-                    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-                fetch_files(Path(folder), names, database, verbose=0, policy=Policy(back_off=0.01))
-                status = 0
-            except OSError as error:
-                sys.stderr.write(f"{type(error).__name__}: {error}")
-                status = 2
-            finally:
-                sys.stderr.flush()
-                os._exit(status)
-        print(child, flush=True)
-    else:
-        print(os.waitstatus_to_exitcode(os.waitpid(int(words[0]), 0)[1]), flush=True)
-"""
-
-
-class Forker:
-    """Starts children that fetch, and waits for them."""
-
-    def __init__(self, errors: Path) -> None:
-        root, self.errors = Path(__file__).parents[2], errors
-        with errors.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _FORKER, str(root)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                bufsize=1,
-            )
-
-    def say(self, *words: object) -> int:
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        return int(self.process.stdout.readline())
-
-    def fetch(self, server, folder: Path, files, *, limit: int = 0, mask: str = "022") -> int:
-        return self.say("fetch", server.url, folder, limit, mask, *files)
-
-    def wait(self, child: int) -> int:
-        return self.say("wait", child)
+from tests.datasets.kill_fetch import Forker, Watcher, kill_fetches, make_records, table
 
 
 @pytest.fixture(scope="module")
@@ -88,58 +16,32 @@ def forks(tmp_path_factory):
     """Yield a process that forks fetching children."""
     if not hasattr(os, "fork"):
         pytest.skip("children are forked, which this system cannot")
-    forker = Forker(tmp_path_factory.mktemp("forker") / "errors.txt")
+    forker = Forker(tmp_path_factory.mktemp("forker") / "errors.txt", quick=True)
     yield forker
-    forker.process.stdin.close()
-    forker.process.wait(20)
-    forker.process.stdout.close()
+    forker.close()
 
 
-def test_ten_kills_show_no_wrong_file_and_lose_nothing_that_arrived(tmp_path, serve, forks, seed):
-    rng = random.Random(seed)
-    files = {f"{i:02}.dat": rng.randbytes(60_000) for i in range(20)}
-    server = serve(files)
-    server.chunk, server.pause = 4096, 0.02  # 1.5 s in all, of which each child gets 0.06 s on average
-    folder = tmp_path / "home"
+def test_ten_kills_show_no_wrong_file_and_lose_nothing_that_arrived(tmp_path, forks, seed):
+    result = kill_fetches(10, tmp_path, forks, n_timesteps=12_000, rate=300_000, life=0.2, seed=seed)
+    assert result["kills"] == 10 and result["read"] == 48 * result["homes"]
+    assert [result[name] for name in ("wrong", "failed", "left", "unread", "asked_again")] == [0] * 5
+    assert result["kept"] > 0 and result["looks"] > 20  # files were cut and gone on from, under somebody's eyes
+    # What a killed process had received and not written, and what was on its way to it, of four files at once.
+    assert result["most_sent_again"] < 4 * (1 << 16) + (1 << 18)
+    rows = dict(line.split("  ", 1) for line in table(result, 1.0))
+    assert rows["processes killed".ljust(len(next(iter(rows))))].strip() == "10"
 
-    def whole():
-        right = {name: (folder / name).read_bytes() == body for name, body in files.items() if (folder / name).exists()}
-        assert all(right.values()), right
-        return len(right)
 
-    def partial():
-        sizes = {}
-        for path in folder.glob("*.dat.*.part"):
-            with contextlib.suppress(FileNotFoundError):  # whole and renamed meanwhile
-                sizes[f"{path.name[:2]}.dat"] = path.stat().st_size
-        return sizes
-
-    def check_resumed(left, begun):
-        """Every byte that was on the disk at the kill is kept: the next request for the file begins behind it."""
-        for name, size in left.items():
-            offsets = [headers.get("Range") for path, headers in server.requests[begun:] if path == name]
-            assert offsets[:1] in ([], [f"bytes={size}-" if size else None])
-
-    left, begun, kept = {}, 0, 0
-    for round_ in range(10):
-        child = forks.fetch(server, folder, files)
-        deadline = time.monotonic() + 10
-        while len(server.requests) <= begun and time.monotonic() < deadline:
-            time.sleep(0.002)
-        if round_ % 3 == 2:  # in the middle of a file, however slow the machine is
-            while not any(partial().values()) and time.monotonic() < deadline:
-                time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.12))
-        os.kill(child, signal.SIGKILL)
-        assert forks.wait(child) == -signal.SIGKILL
-        whole()
-        check_resumed(left, begun)
-        left, begun = partial(), len(server.requests)
-        kept += sum(left.values())
-    server.pause = 0.0
-    assert forks.wait(forks.fetch(server, folder, files)) == 0
-    check_resumed(left, begun)
-    assert whole() == 20 and names(folder) == sorted(files) and kept > 0
+def test_the_watch_over_killed_fetches_sees_wrong_files(tmp_path):
+    files = make_records(600, 0)
+    (tmp_path / "100.dat").write_bytes(files["100.dat"])
+    with Watcher(tmp_path, files) as watcher:
+        assert watcher.look() == {"100.dat"} and watcher.wrong == set()
+        (tmp_path / "100.dat").write_bytes(files["100.dat"][:-1])
+        deadline = time.monotonic() + 5
+        while not watcher.wrong and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert watcher.wrong == {"100.dat"}
 
 
 def test_four_processes_ask_for_each_file_once(tmp_path, serve, forks):
@@ -153,13 +55,73 @@ def test_four_processes_ask_for_each_file_once(tmp_path, serve, forks):
         assert (tmp_path / "home" / name).read_bytes() == body
 
 
+def test_four_processes_fetch_a_database_as_one(tmp_path, serve, forks):
+    files = make_records(600, 0)
+    server = serve(files)
+    children = [forks.fetch(server, tmp_path) for _ in range(4)]
+    assert [forks.wait(child) for child in children] == [0, 0, 0, 0], forks.errors.read_text()
+    assert sorted(server.paths()) == sorted([*files, "SHA256SUMS.txt"])
+    assert {name: (tmp_path / "mitdb" / name).read_bytes() for name in files} == files
+
+
+def listing(folder):
+    """Return what lies in a folder and below it: names, sizes, times, modes."""
+    found = {}
+    for path in [folder, *folder.rglob("*")]:
+        stat = path.lstat()
+        found[path.relative_to(folder).as_posix()] = (stat.st_mode, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    return found
+
+
+def last_error(forks, begun):
+    return forks.errors.read_text()[begun:]
+
+
 def test_disk_that_fills_up_leaves_nothing_half_written(tmp_path, serve, forks):
     server = serve(FILES)
-    folder = tmp_path / "home"
+    folder, begun = tmp_path / "home", len(forks.errors.read_text())
     assert forks.wait(forks.fetch(server, folder, ["a.dat"], limit=100_000)) == 2
-    message = forks.errors.read_text()
-    assert "OSError" in message and str(folder) in message and "set data_home" in message
+    message = last_error(forks, begun)
+    assert message.startswith("OSError") and str(folder) in message and "set data_home" in message
+    assert "a.dat needs 200,000 bytes" in message and "are free" in message  # 300,000, of which 100,000 came
     assert names(folder) == []
+
+
+def test_read_only_home_that_lacks_a_file_is_named_and_left_alone(tmp_path, serve, forks):
+    server = serve(FILES)
+    folder, begun = tmp_path / "home", len(forks.errors.read_text())
+    folder.mkdir()
+    (folder / "b.dat").write_bytes(FILES["b.dat"])
+    folder.chmod(0o555)
+    before = listing(folder)
+    try:
+        assert forks.wait(forks.fetch(server, folder, ["a.dat", "b.dat"])) == 2
+    finally:
+        folder.chmod(0o755)
+    message = last_error(forks, begun)
+    assert message.startswith("PermissionError") and str(folder) in message and "set data_home" in message
+    folder.chmod(0o555)
+    assert listing(folder) == before and server.requests == []
+    folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o755])
+def test_home_that_is_whole_is_not_touched(tmp_path, serve, forks, mode):
+    files = make_records(600, 0)
+    server = serve(files)
+    folder = tmp_path / "mitdb"
+    folder.mkdir()
+    for name, body in files.items():
+        (folder / name).write_bytes(body)
+    folder.chmod(mode)
+    tmp_path.chmod(mode)
+    before = listing(tmp_path)
+    try:
+        assert forks.wait(forks.fetch(server, tmp_path)) == 0, forks.errors.read_text()
+        assert listing(tmp_path) == before and server.requests == []
+    finally:
+        tmp_path.chmod(0o755)
+        folder.chmod(0o755)
 
 
 @pytest.mark.parametrize(("mask", "file_mode", "folder_mode"), [("022", 0o644, 0o755), ("077", 0o600, 0o700)])

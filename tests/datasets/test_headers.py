@@ -31,12 +31,12 @@ def test_header_of_mitdb():
 
 
 def test_header_with_everything_in_it():
-    text = "100 1 500/1000(2.5) 7500 12:33:59.25 12/05/2020\n100.mat 16x2:3+24 1000.5(-7)/uV 16 3 28 63820 0 lead one\n"
+    text = "100 1 500/1000(2.5) 7500 12:33:59.25 12/05/2020\n100.mat 16x2:3+24 1000.5(-7)/uV 16 3 28 63820 0 lead 1\n"
     header = parse_header(text, PATH)
     s = header.signals[0]
     assert (header.fs, header.start) == (500.0, "12:33:59.25 12/05/2020")
     assert (s.fmt, s.per_frame, s.skew, s.offset) == (16, 2, 3, 24)
-    assert (s.gain, s.baseline, s.units, s.initial, s.checksum, s.name) == (1000.5, -7, "uV", 28, 63820, "lead one")
+    assert (s.gain, s.baseline, s.units, s.initial, s.checksum, s.name) == (1000.5, -7, "uV", 28, 63820, "lead 1")
     assert header.warnings == []
 
 
@@ -44,7 +44,18 @@ def test_short_signal_lines_take_the_manual_s_defaults():
     header = parse_header("100 1 360 10\n100.dat 16\n", PATH)
     s = header.signals[0]
     assert (s.gain, s.baseline, s.units, s.checksum, s.initial, s.name) == (200.0, 0, "mV", None, None, "signal 0")
-    assert header.warnings == ["lead signal 0 is not calibrated (gain 0): 200 units per mV are taken"]
+    assert header.warnings == [
+        "signal 0 has no name",
+        "lead signal 0 is not calibrated (gain 0): 200 units per mV are taken",
+    ]
+
+
+def test_challenge_headers_may_name_the_record_by_its_signal_file():
+    lines = ["E07521.mat 1 500 5000", "E07521.mat 16+24 1000/mV 16 0 28 -1716 0 I", "#Age: 61", "# Dx: 164889003"]
+    header = parse_header("\n".join(lines), Path("E07521.hea"))
+    assert header.record == "E07521" and header.warnings == [] and header.comments == ("Age: 61", "Dx: 164889003")
+    other = parse_header("\n".join(lines).replace("E07521.mat 16", "E07521.dat 16"), Path("E07521.hea"))
+    assert other.warnings == ["its header calls the record 'E07521.mat'"]
 
 
 def edit(old, new):
@@ -76,6 +87,8 @@ def edit(old, new):
         (edit("360 ", "inf "), "sampling rate is 'inf'"),
         (edit("360 ", "1e9 "), "sampling rate is '1e9'"),
         (edit(" 360 650000", ""), "no sampling rate"),
+        (edit("360 ", "360/ "), "sampling rate is '360/'"),
+        (edit("360 ", "36/x0 "), "sampling rate is '36/x0'"),
         (edit("650000", "1e3"), "number of samples is '1e3'"),
         (edit("650000", "-5"), "announces -5 samples"),
         (edit("650000", "abc"), "number of samples is 'abc'"),
@@ -120,16 +133,38 @@ def test_signals_of_one_file_must_follow_one_another():
         (edit("212 200 11 1024 995", "212 -200 11 1024 995"), "lead MLII has the negative gain -200"),
         (edit("100 2 360", "100.mat 2 360"), "calls the record '100.mat'"),
         (edit("650000", "650000 yesterday"), "start time 'yesterday'"),
+        (edit("650000", "650000 25:00:00"), "start time '25:00:00'"),
+        (edit("650000", "650000 12:00:00 45/01/2001"), "start time '12:00:00 45/01/2001'"),
+        (edit("MLII", "M,II"), "no lead that is known is called 'M,II'"),
+        (edit("0 V5", "0"), "signal 1 has no name"),
     ],
 )
 def test_what_is_odd_is_noted(text, warning):
     assert warning in " ".join(parse_header(text, PATH).warnings)
 
 
-@pytest.mark.parametrize("start", ["11:00:00", "0:0:0 01/01/1990", "12-May-2020 12:33:59", "31-Feb-2020 99:99:99"])
+@pytest.mark.parametrize(
+    "start", ["11:00:00", "0:0:0 01/01/1990", "12-May-2020 12:33:59", "31-Feb-2020 12:00:00", "59:59.5"]
+)
 def test_dates_that_wfdb_refuses_are_no_obstacle(start):
     header = parse_header(edit("650000", f"650000 {start}"), PATH)
     assert header.start == start and header.warnings == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["I", "aVR", "AVF", "-aVR", "v6", "V3R", "MLIII", "mod.V1", "CM5", "D3", "ECG", "ECG1", "ECG lead 2", "V4-V5",
+     "vx", "DII", "ECG II", "MCL1", "ML2", "ABP", "EEG Fpz-Cz", "lead II", "ch 1", "signal_0"],
+)  # fmt: skip
+def test_names_of_the_databases_are_known(name):
+    assert parse_header(edit("MLII", name), PATH).warnings == []
+
+
+@pytest.mark.parametrize("name", ["MIII", "V", "V55", "LII", "aV", "0", "M5", "1e-320"])
+def test_names_that_no_database_has_are_noted(name):
+    header = parse_header(edit("MLII", name), PATH)
+    assert header.lead_names == [name, "V5"]
+    assert header.warnings == [f"no lead that is known is called '{name}'"]
 
 
 def test_length_of_zero_or_none_is_unknown():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from skecg.datasets import MissingFileError, get_data_home
-from skecg.datasets._home import check_relative, describe, find_folder, is_offline
+from skecg.datasets._home import check_relative, describe, find_folder, is_offline, locate_files
 
 
 def test_argument_before_variable_before_default(monkeypatch, tmp_path):
@@ -61,6 +62,42 @@ def test_folder_with_most_of_the_files_wins_and_a_new_one_gets_the_first_name(tm
         for file in files:
             (tmp_path / place / file).write_text("x")
     assert find_folder(tmp_path, ("a", "b"), "1", ["1.hea", "1.dat"]) == tmp_path / "b"
+
+
+@pytest.mark.parametrize("place", ["ptb-xl/1.0.1", "ptbxl/1.0.1", "physionet.org/files/ptb-xl/1.0.3"])
+def test_folder_of_any_version_that_will_do_is_found(tmp_path, place):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "1.hea").write_text("x")
+    assert find_folder(tmp_path, ("ptbxl", "ptb-xl"), ("1.0.3", "1.0.1"), ["1.hea"]) == tmp_path / place
+    assert find_folder(tmp_path, ("ptbxl", "ptb-xl"), "1.0.2", ["1.hea"]) == tmp_path / "ptbxl"
+
+
+@pytest.mark.parametrize("place", ["training/g1/A1.hea", "g1/A1.hea", "A1.hea"])
+def test_files_are_found_without_their_folders(tmp_path, place):
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("x")
+    name = "training/g1/A1.hea"
+    assert locate_files(tmp_path, [name, "training/g1/A2.hea"]) == {name: tmp_path / place}
+    assert locate_files(tmp_path, [name], flat=False) == ({name: tmp_path / place} if place == name else {})
+    (tmp_path / "db").mkdir()
+    assert find_folder(tmp_path, ("db",), "1.0.0", [name]) == tmp_path
+
+
+def test_folder_called_like_a_file_is_none(tmp_path):
+    (tmp_path / "1.hea").mkdir()
+    (tmp_path / "2.hea").symlink_to(tmp_path / "nowhere")
+    assert locate_files(tmp_path, ["1.hea", "2.hea", "3.hea/x"]) == {}
+
+
+def test_many_names_are_looked_up_by_folder(tmp_path, monkeypatch):
+    names = [f"{i // 100}/{i}.hea" for i in range(2000)]
+    for name in names[::2]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    calls, scan = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: calls.append(path) or scan(path))
+    assert list(locate_files(tmp_path, names)) == names[::2]
+    assert len(calls) == 21  # twenty folders, and the one above them
 
 
 UNSAFE = ["../x", "a/../x", "/etc/passwd", "a//b", "./a", "a/", "", "a\\b", "C:x", "s3://b/x", "x::y", "a\0b", "a\nb"]

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
+from skecg.datasets._download import get_sources
 from skecg.datasets._http import Client, DownloadError, Policy
-from tests.datasets.downloads import BODY, FAST, FILES, fetch, names
+from tests.datasets.downloads import BODY, DATABASE, FAST, FILES, fetch, names
 
 
 def test_dropped_connection_is_resumed(tmp_path, serve):
@@ -54,6 +55,23 @@ def test_server_that_answers_another_range_is_started_over(tmp_path, serve, faul
     server.faults["a.dat"] = [{"until": 100_000}, fault]
     fetch(tmp_path)
     assert (tmp_path / "a.dat").read_bytes() == BODY and names(tmp_path) == ["a.dat"]
+
+
+@pytest.mark.parametrize("tag", ['"another"', None])
+def test_rest_of_another_file_is_never_mixed_in(tmp_path, serve, tag):
+    """A server that ignores If-Range answers 206 with the rest of a file that has changed."""
+    server, other = serve(FILES), bytes(reversed(BODY))
+
+    def rest_of_another(handler, body):
+        (begin,) = (int(r.removeprefix("bytes=").removesuffix("-")) for r in server.ranges("a.dat")[-1:])
+        headers = {"Content-Range": f"bytes {begin}-{len(body) - 1}/{len(body)}"} | ({"ETag": tag} if tag else {})
+        server.send(handler, 206, other[begin:], headers)
+        return True
+
+    server.faults["a.dat"] = [{"until": 100_000}, rest_of_another]
+    fetch(tmp_path)
+    assert (tmp_path / "a.dat").read_bytes() == BODY and names(tmp_path) == ["a.dat"]
+    assert server.ranges("a.dat")[-1] is None  # from the start
 
 
 def test_wrong_bytes_are_asked_for_once_more(tmp_path, serve):
@@ -124,6 +142,34 @@ def test_retry_after_is_honoured(tmp_path, serve, form):
     assert moments[1] - moments[0] >= 0.95 and (tmp_path / "a.dat").read_bytes() == BODY
 
 
+def test_server_that_asks_for_a_pause_is_left_alone_by_all_connections(tmp_path, serve):
+    files = {f"{i}.dat": bytes([i]) * 2000 for i in range(40)}
+    server = serve(files)
+    moments, plain = [], server.answer
+
+    def timed(handler):
+        moments.append((time.monotonic(), handler.path.rpartition("/")[2]))
+        time.sleep(0.05)  # all of them would take half a second
+        plain(handler)
+
+    server.answer = timed
+    server.faults["0.dat"] = [lambda handler, body: server.send(handler, 429, b"", {"Retry-After": "1"}) or True]
+    fetch(tmp_path, files)
+    refused = next(moment for moment, name in moments if name == "0.dat")
+    # Some may be on their way when the answer comes; from then on there is silence.
+    assert [name for moment, name in moments if refused + 0.2 < moment < refused + 0.9] == []
+    assert names(tmp_path) == sorted(files)
+
+
+def test_pause_that_is_too_long_ends_the_attempts(tmp_path, serve):
+    server = serve(FILES)
+    server.faults["a.dat"] = [lambda handler, body: server.send(handler, 503, b"", {"Retry-After": "900"}) or True] * 9
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match="the server answers 503 and asks to wait 900 s"):
+        fetch(tmp_path)
+    assert server.paths().count("a.dat") == 1 and time.monotonic() - start < 1.5
+
+
 def test_troubles_that_do_not_pass_end(tmp_path, serve):
     server = serve(FILES)
     server.faults["a.dat"] = [lambda handler, body: server.send(handler, 503, b"", {}) or True] * 50
@@ -173,9 +219,11 @@ def test_servers_that_hold_the_line_are_left(tmp_path, serve, fault, message):
     assert not (tmp_path / "a.dat").exists()
 
 
-def test_default_times_leave_a_holding_server_within_a_minute():
-    usual = Policy()
-    assert usual.stalls * (max(usual.read, usual.slow_after) + 2 * usual.back_off) < 60
+def test_default_times_leave_holding_servers_within_a_minute(monkeypatch):
+    monkeypatch.delenv("SKECG_PHYSIONET_URL")
+    usual, pauses = Policy(), 1.5
+    once = max(usual.read, usual.slow_after)
+    assert len(get_sources(DATABASE)) * (usual.stalls * once + (usual.stalls - 1) * pauses * usual.back_off) < 60
 
 
 def test_silence_in_mid_file_ends_too(tmp_path, serve):
@@ -212,6 +260,37 @@ def test_second_source_takes_over(tmp_path, serve):
     fetch(tmp_path, ["a.dat", "b.dat"])
     assert (tmp_path / "a.dat").read_bytes() == BODY
     assert first.paths().count("a.dat") == FAST.attempts and second.paths().count("a.dat") == 1
+
+
+@pytest.mark.parametrize("how", ["refused", "page", "wrong"])
+def test_second_source_has_what_the_first_refuses_or_has_wrong(tmp_path, serve, how):
+    first, second = serve(FILES), serve(FILES)
+    first.faults["a.dat"] = {
+        "refused": [lambda handler, body: first.send(handler, 403, b"", {}) or True],
+        "page": [{"body": b"<html>log in</html>", "type": "text/html"}],
+        "wrong": [{"body": BODY[:-1] + b"x"}] * 2,
+    }[how]
+    fetch(tmp_path)
+    assert (tmp_path / "a.dat").read_bytes() == BODY and names(tmp_path) == ["a.dat"]
+    assert first.paths().count("a.dat") == (2 if how == "wrong" else 1) and second.paths() == ["a.dat"]
+
+
+def test_refusal_is_what_is_told_when_the_second_source_has_nothing(tmp_path, serve):
+    first, second = serve(FILES), serve(FILES)
+    first.faults["a.dat"] = [lambda handler, body: first.send(handler, 403, b"", {}) or True]
+    del second.files["a.dat"]
+    with pytest.raises(DownloadError, match=r"refused \(403\).*PhysioNet account.*not found \(404\)"):
+        fetch(tmp_path)
+
+
+def test_server_that_refuses_everything_is_not_asked_for_every_file(tmp_path, serve):
+    files = {f"{i}.dat": b"x" for i in range(80)}
+    server = serve(files)
+    for name in files:
+        server.faults[name] = [lambda handler, body: server.send(handler, 403, b"", {}) or True]
+    with pytest.raises(DownloadError, match="80 files are missing"):
+        fetch(tmp_path, files)
+    assert len(server.requests) <= 1 + FAST.refusals + FAST.connections
 
 
 @pytest.mark.parametrize("address", ["no address", "ftp://127.0.0.1", "http://[half"])

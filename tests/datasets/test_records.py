@@ -51,7 +51,7 @@ def test_format_8_of_differences(tmp_path):
     samples = np.array([[5, -7], [8, -7], [2, 100], [2, 0]])
     steps = np.diff(samples, axis=0, prepend=[[5, -7]]).astype(np.int8)
     (tmp_path / "d.dat").write_bytes(steps.tobytes())
-    lines = ["d 2 100 4"] + [f"d.dat 8 100 8 0 {s[0]} {s.sum()} 0 {n}" for s, n in zip(samples.T, "ab", strict=True)]
+    lines = ["d 2 100 4"] + [f"d.dat 8 100 8 0 {s[0]} {s.sum()} 0 {n}" for s, n in zip(samples.T, "XY", strict=True)]
     (tmp_path / "d.hea").write_text("\n".join(lines))
     whole = read_record(tmp_path / "d")
     np.testing.assert_array_equal(whole.data, (samples.T / 100).astype(np.float32))
@@ -144,7 +144,7 @@ def test_missing_samples_are_nan_and_counted(tmp_path, write_record):
 
     digital = write_record(tmp_path)
     digital[100:110, 0] = digital[500, 0] = -2048
-    wfdb.wrsamp("100", 360, ["mV"] * 2, ["a", "b"], d_signal=digital, fmt=["212"] * 2, adc_gain=[200.0] * 2,
+    wfdb.wrsamp("100", 360, ["mV"] * 2, ["I", "II"], d_signal=digital, fmt=["212"] * 2, adc_gain=[200.0] * 2,
                 baseline=[1024] * 2, write_dir=str(tmp_path))  # fmt: skip
     record = read_record(tmp_path / "100")
     assert np.flatnonzero(np.isnan(record.data[0])).tolist() == [*range(100, 110), 500]
@@ -153,7 +153,7 @@ def test_missing_samples_are_nan_and_counted(tmp_path, write_record):
 
 def test_constant_leads_are_flagged(tmp_path):
     (tmp_path / "f.dat").write_bytes(np.tile(np.array([7, 0], "<i2"), 50).tobytes())
-    (tmp_path / "f.hea").write_text("f 1 100 50\nf.dat 16x2 200 16 0 7 350 0 a\n")
+    (tmp_path / "f.hea").write_text("f 1 100 50\nf.dat 16x2 200 16 0 7 350 0 I\n")
     record = quiet(tmp_path / "f")
     assert record.flat.tolist() == [True] and record.data[0, 0] == np.float32(3.5 / 200)
 
@@ -163,9 +163,9 @@ def test_several_samples_a_frame_are_averaged_with_a_warning(tmp_path):
     (tmp_path / "f.dat").write_bytes(samples.tobytes())
     sums = samples[:, :2].sum(), samples[:, 2].sum()
     (tmp_path / "f.hea").write_text(
-        f"f 2 100 20\nf.dat 16x2 100(0)/mV 16 0 0 {sums[0]} 0 a\nf.dat 16 100(0)/mV 16 0 2 {sums[1]} 0 b\n"
+        f"f 2 100 20\nf.dat 16x2 100(0)/mV 16 0 0 {sums[0]} 0 I\nf.dat 16 100(0)/mV 16 0 2 {sums[1]} 0 II\n"
     )
-    with pytest.warns(UserWarning, match="lead a has 2 samples a frame: they are averaged to one"):
+    with pytest.warns(UserWarning, match="lead I has 2 samples a frame: they are averaged to one"):
         record = read_record(tmp_path / "f")
     np.testing.assert_allclose(record.data[0], samples[:, :2].mean(axis=1) / 100, rtol=1e-6)
     np.testing.assert_allclose(record.data[1], samples[:, 2] / 100, rtol=1e-6)
@@ -194,8 +194,11 @@ def test_header_without_checksum_is_warned_about(tmp_path, write_record):
     write_record(tmp_path)
     header = (tmp_path / "100.hea").read_text().splitlines()
     (tmp_path / "100.hea").write_text("\n".join([header[0]] + [" ".join(line.split()[:5]) for line in header[1:]]))
-    with pytest.warns(UserWarning, match="no checksum for signal 0, signal 1: damage .* would not show"):
+    with pytest.warns(UserWarning) as caught:
         assert not read_record(tmp_path / "100").verified
+    told = [str(w.message).removeprefix("record 100: ") for w in caught]
+    assert told[:2] == ["signal 0 has no name", "signal 1 has no name"] and len(told) == 3
+    assert re.search("no checksum for signal 0, signal 1: damage .* would not show", told[2])
 
 
 def test_header_without_length_is_warned_about_and_a_cut_shows(tmp_path, write_record):
@@ -278,13 +281,27 @@ def test_annotations_of_another_rate_are_refused(tmp_path, write_record):
         read_record(tmp_path / "100", annotator="atr")
 
 
+def test_records_named_by_their_signal_file(tmp_path, write_record):
+    digital = write_record(tmp_path, fmt="16")
+    (tmp_path / "100.mat").write_bytes(bytes(24) + (tmp_path / "100.dat").read_bytes())
+    change_header(tmp_path, (r"^100 ", "100.mat "), (r"100\.dat 16", "100.mat 16+24"))
+    with (tmp_path / "100.hea").open("a") as file:
+        file.write("#Dx: AF,RBBB\n# Age: NaN\n")
+    record = read_record(tmp_path / "100", leads=[1])
+    np.testing.assert_array_equal(record.data, ((digital.T[1:] - 1024) / 200).astype(np.float32))
+    assert record.verified and record.warnings == [] and record.record == "100"
+    assert record.comments == ["Dx: AF,RBBB", "Age: NaN"]
+
+
 def test_dates_and_names_that_wfdb_refuses_are_read_all_the_same(tmp_path, write_record):
     digital = write_record(tmp_path)
     change_header(tmp_path, (r"^100 ", "100.mat "), (r"3600", "3600 99:99:99 31/02/2020"))
-    with pytest.warns(UserWarning, match=r"calls the record '100\.mat'"):
+    with pytest.warns(UserWarning) as caught:
         record = read_record(tmp_path / "100")
     np.testing.assert_array_equal(record.data, ((digital.T - 1024) / 200).astype(np.float32))
     assert record.verified and record.start == "99:99:99 31/02/2020"
+    told = "\n".join(str(w.message) for w in caught)
+    assert "calls the record '100.mat'" in told and "start time '99:99:99 31/02/2020' that is not" in told
 
 
 def test_comments_and_description(tmp_path, write_record):
@@ -343,7 +360,7 @@ def test_record_without_signals_has_annotations_alone(tmp_path, write_record):
 
 def test_nothing_is_left_behind_and_files_are_as_found(tmp_path, write_record, monkeypatch):
     write_record(tmp_path / "a", beats=((10, "N"),))
-    change_header(tmp_path / "a", (r"3600", "3600 99:99:99"))
+    change_header(tmp_path / "a", (r"3600", "3600 23:59:59 31/02/2020"))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     before = {path: path.read_bytes() for path in (tmp_path / "a").iterdir()}

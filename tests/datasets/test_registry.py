@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from skecg.datasets._registry import STAMPS_NAME, Stamps, parse_records, parse_sums, sha256
+from skecg.datasets._registry import STAMPS_NAME, Stamps, parse_records, parse_sums, sha256, walk_records
 
 A, B = "a" * 64, "B" * 64
 
@@ -58,6 +58,30 @@ def test_records_that_nothing_answers_to_are_counted():
     assert parse_records("100\r\n101\r\n100\r\np01/\n", "RECORDS") == (["100", "101", "p01/"], 0)
 
 
+def test_lists_of_folders_are_followed_in_order():
+    lists = {"RECORDS": b"g1/\nlast\ng2/\n", "g1/RECORDS": b"A1\nA2\n"}
+    lists |= {"g2/RECORDS": b"deep/\n", "g2/deep/RECORDS": b"B"}
+    sums = {name + ".hea" for name in ("g1/A1", "last", "g2/deep/B")}  # g1 claims A2 in vain
+    records, read, n_unknown = walk_records(lists.get, sums)
+    assert records == ["g1/A1", "last", "g2/deep/B"]
+    assert n_unknown == 1 and sorted(read) == sorted(lists)
+    assert walk_records(lists.get, sums, "g1/") == (["g1/A1"], ["g1/RECORDS"], 1)
+    assert walk_records({}.get) == ([], [], 0)
+
+
+def test_stamps_are_saved_now_and_then(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("skecg.datasets._registry.time.monotonic", lambda: clock[0])
+    (tmp_path / "a").write_bytes(b"x")
+    stamps = Stamps(tmp_path)
+    stamps.add("a", tmp_path / "a", A)
+    stamps.save_at_times()
+    assert not (tmp_path / STAMPS_NAME).exists()
+    clock[0] = 2.0
+    stamps.save_at_times()
+    assert (tmp_path / STAMPS_NAME).exists() and Stamps(tmp_path).agrees("a", tmp_path / "a", A)
+
+
 @pytest.mark.parametrize(
     ("content", "line"), [("../../x\n", 1), ("100\ns3://b/x\n", 2), ("/x\n", 1), ("", 1), ("\n\n", 1)]
 )
@@ -77,10 +101,10 @@ def test_stamped_files_are_not_hashed_again(tmp_path, monkeypatch):
     hashed = []
     monkeypatch.setattr("skecg.datasets._registry.sha256", lambda p: hashed.append(p) or "0" * 64)
     assert Stamps(tmp_path).agrees("100.dat", path, wanted) and hashed == []
-    assert not Stamps(tmp_path).agrees("100.dat", path, "1" * 64) and len(hashed) == 1
+    assert not Stamps(tmp_path).agrees("100.dat", path, "1" * 64) and hashed == []
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert not Stamps(tmp_path).agrees("100.dat", path, wanted) and len(hashed) == 2
+    assert not Stamps(tmp_path).agrees("100.dat", path, wanted) and hashed == [path]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"files": 3}', b'{"files": {"a": 3}, "sums": ""}', b"\xff"])

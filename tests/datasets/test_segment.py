@@ -80,8 +80,8 @@ def test_shift_follows_its_random_state_alone():
 
 
 def test_shift_is_uniform_on_whole_samples():
-    beats = [(500, "N")] * 6000
-    shifts = Counter(segment_beats(record(beats), shift=0.02, random_state=0).shift.tolist())
+    beats = [(500 + 250 * i, "N") for i in range(6000)]
+    shifts = Counter(segment_beats(record(beats, n=1_501_000), shift=0.02, random_state=0).shift.tolist())
     assert sorted(shifts) == [-2, -1, 0, 1, 2]
     expected = 6000 / 5
     chi2 = sum((count - expected) ** 2 / expected for count in shifts.values())
@@ -194,6 +194,77 @@ def test_choice_of_beats_equals_the_rules_spelled_out(positions, symbols, n, edg
     windows = segment_beats(record(marks, n=400, fs=1.0), window=n, edge=edge, pure=pure)
     assert windows.sample.tolist() == expected
     np.testing.assert_array_equal(windows.data[:, 0, 0], np.array(expected) - half)
+
+
+def test_spans_reach_from_midpoint_to_midpoint():
+    beats = [(200, "N"), (210, "+"), (300, "V"), (401, "!"), (501, "N")]  # rhythm marks and flutter waves are no beats
+    windows = segment_beats(record(beats), window=0.5)
+    assert windows.span.tolist() == [[151, 250], [250, 401], [401, 602]]
+
+
+def test_a_lone_beat_has_the_whole_signal():
+    assert segment_beats(record([(500, "N")])).span.tolist() == [[0, 1000]]
+
+
+def test_spans_end_with_the_signal_and_may_be_those_of_own_classes():
+    windows = segment_beats(record([(100, "N"), (700, "!")]), classes={"VFL": "!"})
+    assert windows.span.tolist() == [[400, 1000]]
+    assert windows.beats.label.tolist() == ["VFL"]
+
+
+def test_beats_inside_windows_are_listed_window_by_window():
+    beats = [(300, "N"), (310, "~"), (349, "V"), (350, "N"), (400, "A")]
+    windows = segment_beats(record(beats), window=1.0, classes=["N", "PVC"])
+    assert windows.start.tolist() == [250, 299, 300] and windows.n_timesteps == 100
+    inside = windows.beats
+    assert inside.offsets.tolist() == [0, 2, 5, 8]
+    assert inside.sample.tolist() == [300, 349, 300, 349, 350, 300, 349, 350]
+    assert inside.symbol.tolist() == ["N", "V", "N", "V", "N", "N", "V", "N"]
+    assert inside.label.tolist() == ["N", "PVC", "N", "PVC", "N", "N", "PVC", "N"]
+    assert inside.span[1].tolist() == [325, 350] and inside.span.dtype == np.int64
+
+
+def test_aami_groups_are_a_name():
+    beats = [(200, "L"), (300, "a"), (400, "E"), (500, "F"), (600, "/")]
+    assert segment_beats(record(beats), classes="aami").target.tolist() == ["N", "SVEB", "VEB", "F", "Q"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    positions=st.lists(st.integers(0, 399), max_size=30),
+    symbols=st.lists(st.sampled_from("NVA+~!"), min_size=30, max_size=30),
+    n=st.integers(1, 90),
+    shift=st.integers(0, 50),
+    seed=st.integers(0, 9),
+)
+def test_beats_stay_where_they_are_in_every_window(positions, symbols, n, shift, seed):
+    marks = list(zip(sorted(positions), symbols, strict=False))
+    whole = record(marks, n=400, fs=1.0)
+    windows = segment_beats(whole, window=n, shift=shift, random_state=seed)
+    rows = np.arange(len(windows.sample))
+    at = windows.sample - windows.start  # inside, unless the window was moved further than half its length
+    inside = (at >= 0) & (at < n)
+    assert inside.all() or shift > n // 2 or shift >= n - n // 2
+    np.testing.assert_array_equal(windows.data[rows[inside], 0, at[inside]], windows.sample[inside])
+    beats = windows.beats
+    assert beats.offsets[0] == 0 and beats.offsets[-1] == len(beats.sample) == len(beats.symbol) == len(beats.span)
+    for i, start in enumerate(windows.start.tolist()):
+        part = slice(beats.offsets[i], beats.offsets[i + 1])
+        expected = [(p, s) for p, s in marks if s in "NVA" and start <= p < start + n]
+        assert list(zip(beats.sample[part].tolist(), beats.symbol[part].tolist(), strict=True)) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(positions=st.lists(st.integers(0, 399), min_size=1, max_size=30, unique=True))
+def test_spans_share_the_signal_out(positions):
+    at = np.array(sorted(positions))
+    windows = segment_beats(record([(p, "N") for p in at.tolist()], n=400, fs=1.0), window=1)
+    spans = windows.span
+    np.testing.assert_array_equal(spans[1:, 0], spans[:-1, 1])  # no gap and no overlap
+    assert (spans[:, 0] <= at).all() and (at < spans[:, 1]).all() and spans.min() >= 0 and spans.max() <= 400
+    for sample in range(spans[0, 0], spans[-1, 1]):
+        (owner,) = np.flatnonzero((spans[:, 0] <= sample) & (sample < spans[:, 1]))
+        assert abs(at[owner] - sample) == np.abs(at - sample).min()
 
 
 def _counts(folder, **rules):

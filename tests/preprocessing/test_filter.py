@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.signal import butter, sosfiltfilt
+from scipy.signal import butter, filtfilt, iirnotch, sosfiltfilt
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
@@ -22,7 +22,44 @@ def test_is_the_forward_backward_filter_of_the_mirrored_window(kind, low, high, 
     expected = sosfiltfilt(sos, mirrored)[..., 3000:3300]
     result = BandpassFilter(low, high, fs=250.0, order=order).fit_transform(X)
     assert result.dtype == np.float32
-    np.testing.assert_allclose(result, expected, atol=2e-6)
+    np.testing.assert_allclose(result, expected, atol=4e-6)  # of values up to 7
+
+
+@pytest.mark.parametrize("mains", [50, 60.0])
+@pytest.mark.parametrize(("low", "high"), [(None, None), (5.0, 100.0)])
+def test_notch_is_the_forward_backward_notch_of_scipy(low, high, mains, rng):
+    X = rng.normal(size=(3, 2, 4000)).astype(np.float32)
+    expected = filtfilt(*iirnotch(mains, 30.0, fs=500.0), X.astype(np.float64))
+    if low is not None:
+        expected = sosfiltfilt(butter(2, [low, high], "bandpass", fs=500.0, output="sos"), expected)
+    result = BandpassFilter(low, high, fs=500.0, notch=mains).fit_transform(X)
+    inside = slice(1500, 2500)  # far from the ends, beyond which the two see different things
+    np.testing.assert_allclose(result[..., inside], expected[..., inside], atol=1e-4)
+
+
+@pytest.mark.parametrize("fs", [250.0, 360.0, 500.0])
+def test_notch_takes_the_mains_and_leaves_the_ecg(fs):
+    t = np.arange(int(10 * fs)) / fs
+    ecg, hum = np.exp(-0.5 * ((t % 1 - 0.5) / 0.02) ** 2), 0.3 * np.cos(2 * np.pi * 60 * t)
+    left = BandpassFilter(None, None, fs=fs, notch=60).fit_transform([ecg + hum])[0]
+    np.testing.assert_allclose(left, ecg, atol=0.01)  # to both ends
+    assert left[: int(fs)].argmax() == ecg[: int(fs)].argmax()
+
+
+@pytest.mark.parametrize("n_timesteps", [1, 2, 17, 40, 41, 720])
+def test_notch_leaves_constants_and_slopes(n_timesteps):
+    notch = BandpassFilter(None, None, fs=250.0, notch=50)
+    X = np.full((2, n_timesteps), 0.33, dtype=np.float32)
+    np.testing.assert_allclose(notch.fit_transform(X), X, atol=1e-6)
+    slope = np.linspace(-1, 1, n_timesteps, dtype=np.float32)[None]
+    np.testing.assert_allclose(notch.fit_transform(slope), slope, atol=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in reduce")  # scikit-learn's look for NaN sums all values
+def test_values_near_the_end_of_float32_stay_finite(rng):
+    X = (1e37 * rng.normal(size=(2, 5000))).astype(np.float32)
+    expected = BandpassFilter(fs=360.0).fit_transform(X / np.float32(1e37))
+    np.testing.assert_allclose(BandpassFilter(fs=360.0).fit_transform(X) / np.float32(1e37), expected, atol=1e-5)
 
 
 def test_passes_the_ecg_and_stops_wander_and_mains():
@@ -128,6 +165,9 @@ def test_input_is_left_as_found(rng):
         ({"fs": 0}, "fs must be a finite number"),
         ({"fs": "360"}, "fs must be a finite number"),
         ({"fs": 360, "low": None, "high": None}, "low and high are both None"),
+        ({"fs": 360, "notch": 55}, r"notch must be one of 50.0, 60.0; got 55.0"),
+        ({"fs": 360, "notch": "50"}, "notch must be a finite number"),
+        ({"fs": 100, "notch": 50}, r"notch must be .* below 50; got 50"),
         ({"fs": 360, "low": 0}, r"low must be .* above 0 and below 180; got 0"),
         ({"fs": 360, "low": -1.0}, "low must be"),
         ({"fs": 360, "high": 180.0}, r"high must be .* below 180; got 180"),

@@ -116,7 +116,117 @@ def test_dtypes_equal_float32(dtype, rng):
     np.testing.assert_array_equal(ECGScaler().fit_transform(X), ECGScaler().fit_transform(X.astype(np.float32)))
 
 
+def robust(values):
+    """Return values with the median at 0 and the quartiles 1.349 apart, over the last axis."""
+    low, middle, high = np.percentile(values.astype(np.float64), [25, 50, 75], axis=-1, keepdims=True)
+    return (values - middle) * 1.3489795 / (high - low)
+
+
+def test_robust_against_percentiles_and_an_artefact_changes_little(rng):
+    X = (2 + rng.normal(size=(6, 3, 700))).astype(np.float32)
+    result = ECGScaler(method="robust").fit_transform(X)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, robust(X), atol=1e-5)
+    spoiled = X.copy()
+    spoiled[0, 0, 100:110] = 1e4
+    changed = ECGScaler(method="robust").fit_transform(spoiled)
+    np.testing.assert_allclose(changed[0, 0, 200:], result[0, 0, 200:], atol=0.2)
+
+
+def test_robust_per_window_by_hand():
+    X = np.array([[[-3.0, -1.0, 0.0, 1.0, 3.0], [9.0, 9.0, 10.0, 11.0, 11.0]]])
+    # around the medians 0 and 10: -3 -1 -1 -1 0 0 1 1 1 3, quartiles -1 and 1
+    result = ECGScaler(per="window", method="robust").fit_transform(X)[0]
+    np.testing.assert_allclose(result[0], np.array([-3, -1, 0, 1, 3]) * 1.3489795 / 2, rtol=1e-6)
+    np.testing.assert_allclose(result[1], np.array([-1, -1, 0, 1, 1]) * 1.3489795 / 2, rtol=1e-6)
+
+
+def test_robust_of_a_spike_takes_the_deviation():
+    X = np.zeros((1, 1000), dtype=np.float32)
+    X[0, 3] = 2
+    result = ECGScaler(method="robust").fit_transform(X)
+    np.testing.assert_allclose(result[0, 3], np.sqrt(1000 / 0.999) * 1.0, rtol=2e-3)
+    assert not result[0, 4:].any()
+
+
+@pytest.mark.parametrize(("per", "axis"), [("lead", 2), ("window", (1, 2))])
+def test_max_divides_by_the_largest_absolute_value_alone(per, axis, rng):
+    X = rng.normal(size=(5, 3, 400)).astype(np.float32)
+    X[..., 7] = 0
+    result = ECGScaler(per=per, method="max").fit_transform(X)
+    np.testing.assert_allclose(result, X / np.abs(X).max(axis=axis, keepdims=True), rtol=1e-6)
+    assert not result[..., 7].any()
+
+
+@pytest.mark.parametrize("method", ["robust", "max"])
+@pytest.mark.parametrize("value", [0.0, 0.33, -1e4, 1e38])
+def test_constant_leads_become_zeros_by_every_method(method, value):
+    X = np.full((3, 2, 100), value, dtype=np.float32)
+    with pytest.warns(UserWarning, match="6 of 6 leads of the windows are constant and become zeros"):
+        assert not ECGScaler(method=method).fit_transform(X).any()
+
+
+@pytest.mark.parametrize("method", ["standard", "robust", "max"])
+def test_per_dataset_learns_from_the_training_set_alone(method, rng):
+    train, test = (1 + rng.normal(size=(n, 2, 300)) * np.array([[1.0], [5.0]]) for n in (9, 4))
+    scaler = ECGScaler(per="dataset", method=method).fit(train)
+    pooled = train.astype(np.float32).astype(np.float64).swapaxes(0, 1).reshape(2, -1)
+    quartiles = np.percentile(pooled, [25, 75], axis=1)
+    center = {"standard": pooled.mean(1), "robust": np.median(pooled, 1), "max": np.zeros(2)}[method]
+    scale = {
+        "standard": pooled.std(1), "robust": (quartiles[1] - quartiles[0]) / 1.3489795, "max": np.abs(pooled).max(1)
+    }[method]  # fmt: skip
+    np.testing.assert_allclose(scaler.center_, center, atol=1e-9)
+    np.testing.assert_allclose(scaler.scale_, scale, rtol=1e-6)
+    np.testing.assert_allclose(scaler.transform(test), (test - center[:, None]) / scale[:, None], atol=1e-5)
+
+
+def test_per_dataset_a_constant_lead_is_told_in_fit_and_not_scaled(rng):
+    X = rng.normal(size=(5, 2, 100))
+    X[:, 1] = 0.33
+    with pytest.warns(UserWarning, match="1 of 2 leads are constant and are not scaled"):
+        scaler = ECGScaler(per="dataset").fit(X)
+    assert scaler.scale_[1] == 1
+    np.testing.assert_allclose(scaler.transform(X)[:, 1], 0, atol=1e-7)
+
+
+@pytest.mark.parametrize("per", ["lead", "window", "dataset"])
+@pytest.mark.parametrize("method", ["standard", "robust", "max"])
+def test_padding_is_skipped_and_stays_zero(per, method, rng):
+    X = (3 + rng.normal(size=(4, 2, 300))).astype(np.float32)
+    padded = np.zeros((4, 2, 500), dtype=np.float32)
+    padded[:3, :, 120:420] = X[:3]
+    padded[3, :, :300] = X[3]
+    expected = ECGScaler(per=per, method=method).fit_transform(X)
+    result = ECGScaler(per=per, method=method, skip_padding=True).fit_transform(padded)
+    np.testing.assert_allclose(result[:3, :, 120:420], expected[:3], atol=1e-6)
+    np.testing.assert_allclose(result[3, :, :300], expected[3], atol=1e-6)
+    assert not result[:3, :, :120].any() and not result[:3, :, 420:].any() and not result[3, :, 300:].any()
+
+
+def test_zeros_inside_and_in_one_lead_are_no_padding(rng):
+    X = rng.normal(size=(2, 2, 100)).astype(np.float32)
+    X[:, :, 40:60] = 0
+    X[:, 0, :10] = 0
+    np.testing.assert_array_equal(ECGScaler(skip_padding=True).fit_transform(X), ECGScaler().fit_transform(X))
+
+
+def test_a_window_of_padding_alone_becomes_zeros_and_is_counted(rng):
+    X = rng.normal(size=(3, 2, 50)).astype(np.float32)
+    X[1] = 0
+    for per, message in (("lead", "2 of 6 leads"), ("window", "1 of 3 windows")):
+        with pytest.warns(UserWarning, match=message):
+            assert not ECGScaler(per=per, skip_padding=True).fit_transform(X)[1].any()
+
+
 @pytest.mark.parametrize("per", ["record", None, 1])
 def test_bad_parameter_is_named(per):
-    with pytest.raises(ValueError, match="per must be one of 'lead', 'window'"):
+    with pytest.raises(ValueError, match="per must be one of 'lead', 'window', 'dataset'"):
         ECGScaler(per=per).fit(np.eye(3))
+
+
+def test_bad_method_is_named():
+    with pytest.raises(ValueError, match="method must be one of 'standard', 'robust', 'max'; got 'minmax'"):
+        ECGScaler(method="minmax").fit(np.eye(3))
+    with pytest.raises(ValueError, match="skip_padding must be one of True, False"):
+        ECGScaler(skip_padding="yes").fit(np.eye(3))
