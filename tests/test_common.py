@@ -19,7 +19,7 @@ from skorch import NeuralNet
 import skecg
 from skecg.classifiers import ECGClassifier
 from skecg.explain import GradCAM1D, MaskDeletion
-from skecg.preprocessing import BandpassFilter, BaselineRemover, ECGScaler, LeadArranger, PadOrCrop, Resampler
+from skecg.preprocessing import BandpassFilter, ECGScaler, LeadArranger, PadOrCrop, Resampler
 from skecg.relevance import RelevanceAggregator
 from tests.tiny import TinyNet
 
@@ -46,7 +46,6 @@ INSTANCES = {
         DEEP,
     ],
     "BandpassFilter": [BandpassFilter(fs=100.0), BandpassFilter(low=None, fs=125.0, notch=60)],
-    "BaselineRemover": [BaselineRemover(fs=100.0)],
     "ECGScaler": [
         ECGScaler(),
         ECGScaler(per="window", method="robust"),

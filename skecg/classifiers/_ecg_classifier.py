@@ -85,6 +85,8 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         (parameters and data). ``fit`` called again after an interruption goes on from there to the same bits.
         Callbacks of your own are restored where they have ``state_dict`` and ``load_state_dict``. A file is three to
         four times as large as the network; none is deleted. ``partial_fit`` and ``warm_start`` write none.
+    checkpoint_epochs : int or sequence of int, default=1
+        Which epochs are written: every so many, or these; and the one numbered ``max_epochs``.
     device : str, default="auto"
         Where to train and predict; "auto" takes cuda, else mps, else cpu.
     warm_start : bool, default=False

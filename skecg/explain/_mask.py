@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,9 +55,9 @@ class MaskDeletion(BaseExplainer):
     Parameters
     ----------
     %(estimator)s
-    lambda1 : float, default=3.0
+    lambda1 : float, default=5.0
         Cost of deleting.
-    lambda2 : float, default=0.0
+    lambda2 : float, default=0.05
         Cost of the mask's total variation.
     lr : float, default=0.05
         Adam's step.
@@ -66,9 +66,10 @@ class MaskDeletion(BaseExplainer):
     init : float, default=0.0
         The mask at the start. From 0 the signal is restored until the class returns; from 1 a saturated probability
         has no gradient, and the mask hardly leaves 1.
-    n_knots : int or None, default=48
+    n_knots : int, None or sequence of int, default=(20, 28, 40, 56)
         Values of the mask that are learned along the window, interpolated linearly between; None learns every
-        sample.
+        sample. With a sequence a mask is learned with each number, and their mean is the mask: what does not depend
+        on where the knots happen to lie stays. It takes as many times as long; 48 alone is a good single number.
     reduction : {"mean", "sum"}, default="mean"
         Whether the first term is a mean or a sum over samples (and both terms over leads). With a sum and a
         probability, lambda1 = 1 lets no more than one sample be deleted.
@@ -105,7 +106,8 @@ class MaskDeletion(BaseExplainer):
     Notes
     -----
     ``explain`` adds ``mask`` (of the shape of ``data``), ``score_deleted`` (of the fully replaced window),
-    ``score_after`` (of the masked window), ``objective``, ``n_iter`` and ``replacement`` (n_samples each), and
+    ``score_after`` (of the masked window), ``objective`` (of this mask), ``n_iter`` (of all masks learned, for several
+    numbers of knots) and ``replacement`` (n_samples each), and
     ``deleted_is_target``: whether the replaced window is itself recognised as the class, in which case deleting
     cannot take the class away and the mask says little; a warning counts them.
 
@@ -139,12 +141,12 @@ class MaskDeletion(BaseExplainer):
         self,
         estimator: Any,
         *,
-        lambda1: float = 3.0,
-        lambda2: float = 0.0,
+        lambda1: float = 5.0,
+        lambda2: float = 0.05,
         lr: float = 0.05,
         n_iter: int = 120,
         init: float = 0.0,
-        n_knots: int | None = 48,
+        n_knots: int | Sequence[int] | None = (20, 28, 40, 56),
         reduction: str = "mean",
         output: str = "probability",
         replacement: Any = "running_median",
@@ -184,7 +186,8 @@ class MaskDeletion(BaseExplainer):
         check_number("n_iter", self.n_iter, low=1, integer=True)
         check_number("init", self.init, low=0, high=1)
         if self.n_knots is not None:
-            check_number("n_knots", self.n_knots, low=2, integer=True)
+            for n_knots in self._grids() or [0]:
+                check_number("n_knots", n_knots, low=2, integer=True)
         check_option("reduction", self.reduction, ("mean", "sum"))
         check_option("output", self.output, ("probability", "logit", "margin"))
         check_option("other_branch", self.other_branch, ("silenced", "intact"))
@@ -196,6 +199,9 @@ class MaskDeletion(BaseExplainer):
                 check_option("replacement", item, _NAMED)
             else:
                 check_number("replacement", item)
+
+    def _grids(self) -> list:
+        return list(self.n_knots) if isinstance(self.n_knots, list | tuple) else [self.n_knots]
 
     def _replacements(self) -> list:
         return list(self.replacement) if isinstance(self.replacement, list | tuple) else [self.replacement]
@@ -240,8 +246,12 @@ class MaskDeletion(BaseExplainer):
             filled, chosen, deleted = self._fill(x, context["fs"], lambda z: score(logits(z) + constant, index))
             passed = score.passes(whole, index)
             again = score.passes(logits(filled) + constant, index)
-        mask, objective, n_iter = self._learn(x, filled, constant, index, partial(_score_of, score, logits))
+        score_of = partial(_score_of, score, logits)
+        learned = [self._learn(x, filled, constant, index, score_of, n_knots) for n_knots in self._grids()]
+        mask = sum(one for one, _ in learned) / len(learned)
+        n_iter = sum(steps for _, steps in learned)
         with torch.no_grad():
+            objective = self._objective(mask, x, filled, constant, index, score_of)
             after = score(logits(mask * x + (1 - mask) * filled) + constant, index)
             explained = score(logits(x) + constant, index)
         out = {
@@ -290,18 +300,24 @@ class MaskDeletion(BaseExplainer):
         return best, chosen, least
 
     def _learn(
-        self, x: torch.Tensor, filled: torch.Tensor, constant: torch.Tensor, index: torch.Tensor, score_of: Callable
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Minimise every window's objective; return masks, objectives and iterations.
+        self,
+        x: torch.Tensor,
+        filled: torch.Tensor,
+        constant: torch.Tensor,
+        index: torch.Tensor,
+        score_of: Callable,
+        n_knots: int | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Minimise every window's objective; return masks and iterations.
 
         Adam is written element by element, so that a window's mask does not depend on its companions. A window that
         has come to rest leaves the batch.
         """
         n, leads, length = x.shape
-        knots = length if self.n_knots is None else min(self.n_knots, length)
+        knots = length if n_knots is None else min(n_knots, length)
         eps = _EPS[self.reduction](leads * knots)
         result = torch.empty_like(x)
-        objective, n_iter = x.new_zeros(n), torch.full((n,), self.n_iter, device=x.device)
+        n_iter = torch.full((n,), self.n_iter, device=x.device)
         active = torch.arange(n, device=x.device)
         values = torch.full((n, leads, knots), float(self.init), dtype=x.dtype, device=x.device)
         first, second = torch.zeros_like(values), torch.zeros_like(values)
@@ -333,9 +349,7 @@ class MaskDeletion(BaseExplainer):
                 now = tuple(part[run] for part in now)
         if len(active):
             result[active] = self._expand(values, length)
-        with torch.no_grad():
-            objective = self._objective(result, x, filled, constant, index, score_of)
-        return result, objective, n_iter
+        return result, n_iter
 
     def _rate(self, step: int) -> float:
         if self.schedule == "constant":

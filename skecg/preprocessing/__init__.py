@@ -1,7 +1,6 @@
 """Transformers along the time axis that put an ECG into the shape that a network expects."""
 
 from ..utils._leads import STANDARD_LEADS, arrange_leads, canonical_name, check_lead_order, check_units, to_millivolts
-from ._baseline import BaselineRemover
 from ._filter import BandpassFilter
 from ._leads import LeadArranger
 from ._pad import PadOrCrop, pad_or_crop
@@ -11,7 +10,6 @@ from ._scale import ECGScaler
 __all__ = [
     "STANDARD_LEADS",
     "BandpassFilter",
-    "BaselineRemover",
     "ECGScaler",
     "LeadArranger",
     "PadOrCrop",

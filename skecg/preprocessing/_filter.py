@@ -38,6 +38,10 @@ class BandpassFilter(WindowTransformer):
 
     so no order and no corner makes it unstable. Forwards and backwards, the corners are at half the amplitude.
 
+    There is no separate remover of the baseline: a corner of 0.67 Hz leaves about half of the wander that 0.5 Hz does,
+    at a little more change of the ST segment of an ECG without wander, and running medians, the usual alternative, do
+    no better in sum (row S8 of the benchmarks).
+
     ``notch`` takes out the hum of the mains, which lies inside the band of a diagnostic ECG (up to 150 Hz), by the
     second-order notch of ``scipy.signal.iirnotch`` at quality 30, forwards and backwards as well. Its gain is
     :math:`|H|^2 = (\Omega^2 - \Omega_0^2)^2 / ((\Omega^2 - \Omega_0^2)^2 + (B \Omega)^2)` with :math:`\Omega_0` at

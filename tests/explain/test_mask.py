@@ -65,7 +65,7 @@ def test_a_linear_logit_deletes_what_carries_more_than_the_price(reduction, init
     X = np.array([[[1, 1, 1, 1, 1, 1]], [[2, 0.25, 1, -1, 0.7, 0.6]]], dtype=np.float32)
     lambda1 = 1.0 if reduction == "sum" else 6.0  # the same price of one sample
     settings = {"output": "logit", "replacement": k, "init": init, "lr": 0.01, "n_iter": 300, "target": "A"}
-    out = MaskDeletion(clf, lambda1=lambda1, reduction=reduction, **settings, **EXACT).explain(X)
+    out = MaskDeletion(clf, lambda1=lambda1, lambda2=0.0, reduction=reduction, **settings, **EXACT).explain(X)
     carries = ROW * (X - k)
     assert np.abs(carries - 1).min() > 0.1  # no draw
     want = (carries < 1).astype(float)
@@ -96,7 +96,7 @@ def test_brute_force_over_the_probability():
     J = objective(clf, X, grid, 0.0, lambda1=0.5, reduction="mean", output="probability")
     best = grid[J.argmin()]
     out = MaskDeletion(
-        clf, lambda1=0.5, reduction="mean", replacement=0.0, lr=0.02, n_iter=400, target="A", **EXACT
+        clf, lambda1=0.5, lambda2=0.0, reduction="mean", replacement=0.0, lr=0.02, n_iter=400, target="A", **EXACT
     ).explain(X)
     assert out.objective[0] <= J.min() + 1e-3
     assert np.allclose(out.mask[0], best, atol=0.06)
@@ -126,7 +126,7 @@ def test_objective_and_scores_are_those_of_the_mask(rng, output, lambda2, n_knot
 def test_mean_reduction_divides_by_samples_and_leads(rng, n_knots):
     clf = linear(rng.normal(size=(2, 3, 12)))
     X = rng.normal(size=(2, 3, 12)).astype(np.float32)
-    settings = {"lambda1": 2.0, "reduction": "mean", "output": "probability"}
+    settings = {"lambda1": 2.0, "lambda2": 0.0, "reduction": "mean", "output": "probability"}
     out = MaskDeletion(clf, replacement=0.0, n_knots=n_knots, n_iter=10, target="A", tol=0.0, **settings).explain(X)
     assert np.allclose(out.objective, objective(clf, X, out.mask, 0.0, **settings), rtol=1e-4, atol=1e-5)
 
@@ -167,8 +167,8 @@ def test_steps_are_adams(n_iter):
 
     want = adam(gradient, np.full(X.shape, 0.4), lr, n_iter)
     out = MaskDeletion(
-        clf, lambda1=0.2, lr=lr, n_iter=n_iter, init=0.4, reduction="sum", output="probability", replacement=0.0,
-        target="A", **EXACT,
+        clf, lambda1=0.2, lambda2=0.0, lr=lr, n_iter=n_iter, init=0.4, reduction="sum", output="probability",
+        replacement=0.0, target="A", **EXACT,
     ).explain(X)  # fmt: skip
     assert np.allclose(out.mask, want, atol=1e-5)
 
@@ -197,7 +197,8 @@ def test_published_settings():
 def test_defaults():
     defaults = MaskDeletion(None).get_params(deep=False)
     want = {
-        "lambda1": 3.0, "lambda2": 0.0, "lr": 0.05, "n_iter": 120, "init": 0.0, "n_knots": 48, "reduction": "mean",
+        "lambda1": 5.0, "lambda2": 0.05, "lr": 0.05, "n_iter": 120, "init": 0.0, "n_knots": (20, 28, 40, 56),
+        "reduction": "mean",
         "output": "probability", "replacement": "running_median", "branch": "all", "other_branch": "silenced",
         "tol": 1e-3, "target": "predicted", "batch_size": 64, "fs": None, "verbose": 0,
         "estimator": None, "schedule": "constant",
@@ -245,6 +246,17 @@ def test_windows_stop_one_by_one():
 
 
 # --- the mask's shape -------------------------------------------------------------------------------------------------
+
+
+def test_several_numbers_of_knots_give_the_mean_of_their_masks(rng):
+    clf = linear(against_nothing(rng.normal(size=40)))
+    X = rng.standard_normal((3, 1, 40)).astype(np.float32)
+    settings = {"n_iter": 12, "target": "A", "replacement": 0.0}
+    many = MaskDeletion(clf, n_knots=(4, 7, 11), **settings).explain(X)
+    each = [MaskDeletion(clf, n_knots=n, **settings).explain(X) for n in (4, 7, 11)]
+    assert np.allclose(many.mask, np.mean([one.mask for one in each], axis=0), atol=1e-6)
+    assert (many.n_iter == sum(one.n_iter for one in each)).all()
+    assert len({one.mask.tobytes() for one in each}) == 3
 
 
 @pytest.mark.parametrize("n_knots", [2, 6, 13])
@@ -384,7 +396,7 @@ def windows():
 @pytest.mark.parametrize("branch, other", [("cnn", "lstm"), ("lstm", "cnn")])
 def test_one_branch_alone(ecgnet, windows, branch, other, other_branch):
     clf = ECGClassifier.from_module(ecgnet, ["A", "B", "C"], n_leads=1, n_timesteps=256)
-    settings = {"replacement": 0.0, "n_iter": 4, "lr": 0.1, "lambda1": 0.01, "target": "B", "tol": 0.0}
+    settings = {"replacement": 0.0, "n_iter": 4, "lr": 0.1, "lambda1": 0.01, "lambda2": 0.0, "target": "B", "tol": 0.0}
     out = MaskDeletion(clf, branch=branch, other_branch=other_branch, **settings).explain(windows)
 
     def score(at):
@@ -420,7 +432,7 @@ def test_the_constant_part_is_computed_once(ecgnet, windows, other_branch, monke
     for n_iter in (2, 22):
         calls.update(conv=0, lstm=0)
         MaskDeletion(
-            clf, branch="lstm", other_branch=other_branch, replacement=0.0, n_iter=n_iter, target="B", tol=0.0
+            clf, branch="lstm", other_branch=other_branch, replacement=0.0, n_iter=n_iter, n_knots=8, target="B", tol=0
         ).explain(windows)
         counts.append(dict(calls))
     assert counts[0]["conv"] == counts[1]["conv"]  # however many steps
@@ -460,6 +472,8 @@ def test_unknown_branches_are_named(ecgnet, windows):
         ("init", 1.5),
         ("init", -0.5),
         ("n_knots", 0),
+        ("n_knots", []),
+        ("n_knots", (20, 1)),
         ("reduction", "max"),
         ("output", "loss"),
         ("replacement", "zero"),

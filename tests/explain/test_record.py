@@ -186,7 +186,7 @@ def test_an_interrupted_run_goes_on(clf, signal, tmp_path, suffix, monkeypatch):
 
 
 def test_three_kills_leave_no_trace(tmp_path, seed):
-    done, different = kill_record.kill_record(tmp_path, kills=3, minutes=30, width=16, seed=seed)
+    done, different = kill_record.kill_record(tmp_path, kills=3, minutes=20, width=2, seed=seed)
     assert done == 3 and different == []
 
 
