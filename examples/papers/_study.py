@@ -17,7 +17,7 @@ from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
 
 from skecg import ECGClassifier
-from skecg.datasets import fetch_mitdb
+from skecg.datasets import fetch_mitdb, make_ecg
 from skecg.preprocessing import ECGScaler
 
 CLASSES = ("N", "PVC", "PAC", "LBBB", "RBBB")
@@ -144,6 +144,21 @@ def trained_to_be_explained(seed: int, work: Path | None, quick: bool, device: s
     clf = network("ECGNet", len(train), epochs=epochs, seed=seed, fs=ecg.fs, **parameters)
     clf.fit(ecg.data[train], ecg.target[train])
     return ecg, clf, np.setdiff1d(np.arange(len(ecg.target)), train)
+
+
+def synthetic(seed: int, work: Path | None, quick: bool, device: str = "auto") -> tuple[Bunch, Any, Any]:
+    """Return windows of make_ecg, a pipeline trained on a part of the patients, and the rows of all others."""
+    n, epochs, width = (1500, 4, 2) if quick else (8000, 10, 4)
+    ecg = make_ecg(n, classes=CLASSES, n_patients=n // 40, random_state=seed)
+    patients = np.unique(ecg.groups)
+    held = np.isin(ecg.groups, np.random.RandomState(seed).permutation(patients)[: len(patients) // 4])
+    train = np.flatnonzero(~held)
+    parameters = {"module__width": width, "module__dropout": 0.2, "module__branch_dropout": 0.3, "device": device}
+    if work is not None:
+        parameters["checkpoint_dir"] = work / "checkpoints"
+    clf = network("ECGNet", len(train), epochs=epochs, seed=seed, fs=ecg.fs, **parameters)
+    clf.fit(ecg.data[train], ecg.target[train])
+    return ecg, clf, np.flatnonzero(held)
 
 
 def smoothed(R: np.ndarray, fs: float) -> np.ndarray:
