@@ -127,7 +127,7 @@ def by_class(args) -> str:
         text = "Windows of MIT-BIH moved by up to 0.56 s, which the network has not seen, of patients it knows."
     return "\n".join(
         [
-            f"ECGNet of width {2 if args.quick else 4}, trained with branch dropout .3 (share of the logits' deviation, "
+            f"ECGNet of width {2 if args.quick else 4}, trained with branch dropout .3 (share of the deviation: "
             f"{'; '.join(told)}). {text} Only recognised windows. 95 % intervals by bootstrap over patients, where "
             "there are ten or more. The share of time is what chance gives to the share inside, and to pointing.",
             "",

@@ -39,8 +39,8 @@ class BandpassFilter(WindowTransformer):
     so no order and no corner makes it unstable. Forwards and backwards, the corners are at half the amplitude.
 
     There is no separate remover of the baseline: a corner of 0.67 Hz leaves about half of the wander that 0.5 Hz does,
-    at a little more change of the ST segment of an ECG without wander, and running medians, the usual alternative, do
-    no better in sum (row S8 of the benchmarks).
+    at a little more change of the ST segment of an ECG without wander. Running medians, the usual alternative, were
+    sometimes ahead of it and sometimes behind, by the amount of wander (row S8 of the benchmarks has one such case).
 
     ``notch`` takes out the hum of the mains, which lies inside the band of a diagnostic ECG (up to 150 Hz), by the
     second-order notch of ``scipy.signal.iirnotch`` at quality 30, forwards and backwards as well. Its gain is

@@ -26,7 +26,7 @@ FAMILIES = (
     "gradcam", "mask", "mask_iterations", "classifier", "import_time", "preprocessing", "loading",
     "classification",
 )
-_PACKAGES = ("skecg", "torch", "numpy", "scikit-learn", "skorch", "captum")
+_PACKAGES = ("skecg", "torch", "numpy", "scipy", "scikit-learn", "skorch", "captum", "wfdb", "neurokit2")
 _log = logging.getLogger("skecg.benchmarks")
 
 
