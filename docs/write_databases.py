@@ -213,9 +213,9 @@ def rhythms(home: Path, name: str) -> str:
             counts[label]["marks"] += int(np.isin(record.aux_note[record.symbol == "+"].astype(str), notes).sum())
         bare = {**record, "data": None}
         for kind, cut in (
-            ("at", segment_rhythm(record, classes=tuple(RHYTHMS))),
-            ("alone", segment_rhythm(bare, classes=tuple(RHYTHMS), alone=True)),
-            ("inside", segment_rhythm(record, classes=tuple(RHYTHMS), at="episodes")),
+            ("at", segment_rhythm(record, classes=tuple(RHYTHMS), at="marks")),
+            ("alone", segment_rhythm(bare, classes=tuple(RHYTHMS), at="marks", alone=True)),
+            ("inside", segment_rhythm(record, classes=tuple(RHYTHMS))),
         ):
             for label, n in zip(*np.unique(cut.target, return_counts=True), strict=True):
                 counts[str(label)][kind] += int(n)

@@ -21,7 +21,6 @@ _NAMES = {
     "GradCAM1D": "explain",
     "MaskDeletion": "explain",
     "BandpassFilter": "preprocessing",
-    "BaselineRemover": "preprocessing",
     "ECGScaler": "preprocessing",
     "LeadArranger": "preprocessing",
     "PadOrCrop": "preprocessing",

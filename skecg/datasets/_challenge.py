@@ -13,15 +13,12 @@ from sklearn.utils import Bunch
 
 from ..utils._leads import STANDARD_LEADS
 from ..utils._validation import check_number, check_option
-from ._fetch import leaving_out, show_progress
-from ._home import MissingFileError
+from ._home import MissingFileError, check_flags, check_names, leaving_out, list_names, show_progress, tell_notes
 from ._twelve_lead import (
     N_LEADS,
     check_any,
     check_labels,
     check_memory,
-    check_names,
-    list_names,
     make_indicators,
     object_array,
     read_twelve,
@@ -230,6 +227,7 @@ def load_challenge(
     ((12, 5000), 500.0)
     """
     check_option("on_error", on_error, ("raise", "warn"))
+    check_flags(return_X_y=return_X_y)
     if not isinstance(folder, str | os.PathLike):
         raise TypeError(f"folder must be the path of a folder; got {folder!r}, a {type(folder).__name__}")
     folder = Path(folder).expanduser().absolute()
@@ -319,9 +317,10 @@ def read_records(
     skipped = {} if skipped is None else skipped
     data: np.ndarray | list[np.ndarray] | None = None if duration is not None else []
     facts: list[tuple] = []
+    notes: dict[str, list[str]] = {}
     for record, path in show_progress(headers.items(), f"reading {name}", verbose):
         with leaving_out(record, on_error, skipped):
-            found = read_twelve(path, fs)
+            found = read_twelve(path, fs, notes)
             said = parse_comments(found.comments, record)
             length = found.n_timesteps
             if data is None:
@@ -337,6 +336,7 @@ def read_records(
             fs = found.fs  # the first record's is everyone's
             facts.append((record, said, start, offset, n_valid, length))
     check_any(facts, name, skipped)
+    tell_notes(notes, name, stacklevel=4)
     names, said, *numbers = zip(*facts, strict=True)
     start, offset, n_valid, n_timesteps = np.array(numbers, dtype=np.int64)
     diagnoses = [one.diagnoses for one in said]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -67,7 +67,8 @@ _RULES: tuple[tuple[Database, tuple[tuple[str, int, str], ...]], ...] = (
 )
 
 
-class PaperCount(NamedTuple):
+@dataclass(frozen=True)
+class PaperCount:
     """One count of the first paper's table, and the same counted again by a rule.
 
     Parameters
@@ -116,7 +117,7 @@ def paper_counts(data_home: str | os.PathLike | None = None) -> list[PaperCount]
     Returns
     -------
     counts : list of PaperCount
-        Named tuples: database, label, published number, rule, annotations, count and outcome. A class stands there
+        With database, label, published number, rule, annotations, count and outcome each. A class stands there
         twice where two rules come near to its number. Databases that are not there are reported as not counted.
 
     Raises

@@ -14,8 +14,8 @@ from ..utils._validation import check_option
 from ._challenge import DIAGNOSES, check_diagnoses, find_headers, read_records
 from ._databases import CPSC2018
 from ._download import list_files
-from ._home import MissingFileError, describe, get_data_home, list_folders
-from ._twelve_lead import check_names, get_files
+from ._home import MissingFileError, check_flags, check_names, describe, get_data_home, list_folders
+from ._twelve_lead import get_files
 
 _RECORDS = tuple(f"A{number:04d}" for number in range(1, 6878))
 # Here, and here alone, the code of sinus rhythm was given to normal ECG.
@@ -155,6 +155,7 @@ def fetch_cpsc2018(
     (12, 5000)
     """
     check_option("on_error", on_error, ("raise", "warn"))
+    check_flags(download_if_missing=download_if_missing, return_X_y=return_X_y)
     labels = check_diagnoses(classes, LABELS)
     local = isinstance(records, str) and records == "local"
     whole = records is None or local

@@ -467,8 +467,9 @@ def _place(folder: Path, name: str) -> Path:
 
 def _how_to_get(database: Database, folder: Path, missing: Sequence[str], reason: str) -> str:
     shown = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+    count = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
     return (
-        f"{database.title}: {len(missing)} files are missing from {folder} ({shown}): {reason}. Get them from "
+        f"{database.title}: {count} missing from {folder} ({shown}): {reason}. Get them from "
         f"{get_page(database)} and set {DATA_VARIABLE} or data_home to the folder that holds them; or allow the "
         f"download (download_if_missing=True, {OFFLINE_VARIABLE} unset)"
     )

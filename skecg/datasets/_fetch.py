@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
@@ -19,13 +17,26 @@ from sklearn.utils import Bunch
 from ..utils._validation import check_number, check_option
 from ._databases import Database
 from ._download import fetch_files, list_files
-from ._home import MissingFileError, check_relative, describe, find_folder, get_data_home, list_folders
+from ._home import (
+    MissingFileError,
+    check_flags,
+    check_names,
+    check_relative,
+    describe,
+    find_folder,
+    get_data_home,
+    get_memory,
+    leaving_out,
+    list_folders,
+    list_names,
+    show_progress,
+    tell_notes,
+)
 from ._labels import Windows, check_labels, choose_windows
-from ._records import read_record
+from ._records import read_quietly
 from ._segment import check_generator, cut_windows, draw_shifts, mostly_missing, window_length
 from ._splits import draw_fairly
 
-_FILTERS = threading.Lock()  # the warnings filters are the process's: two threads at once would leave them changed
 _WITHOUT = "or read labels and positions alone (signal=False), which needs no .dat"
 _OF_SIGNAL = "is not calibrated"  # what the header reader says of a gain of 0: of no interest without the signal
 
@@ -77,7 +88,8 @@ def fetch_windows(
 
     Annotations come first: what is chosen, and whether it fits into memory, is known before a signal is read.
     """
-    _check_settings(lead, rhythm, edge, shift, max_per_class, on_error, pure=pure, signal=signal, return_X_y=return_X_y)
+    flags = {"pure": pure, "signal": signal, "return_X_y": return_X_y, "download_if_missing": download_if_missing}
+    _check_settings(lead, rhythm, edge, shift, max_per_class, on_error, **flags)
     labels = check_labels(classes, database)
     n, generator = window_length(window, database.fs), check_generator(random_state)
     skipped: dict[str, str] = {}
@@ -114,12 +126,14 @@ def fetch_windows(
         raise ValueError(f"no record of {database.name} could be read: {_listed(skipped)}")
     for part in parts:
         excluded.update(part.windows.excluded)
-    _tell(notes, database, signal=signal)
+    told = {note: names for note, names in notes.items() if signal or _OF_SIGNAL not in note}
+    tell_notes(told, database.name, stacklevel=4)
 
     code = np.concatenate([part.windows.code for part in parts])
     target, there = np.array(labels.names)[code], np.bincount(code, minlength=len(labels.names))
     if absent := [label for label, count in zip(labels.names, there, strict=True) if not count]:
-        warnings.warn(f"{database.name}: these records have no {', '.join(absent)}", UserWarning, stacklevel=3)
+        text = f"{database.name}: no window of {', '.join(absent)} in these records (see n_excluded)"
+        warnings.warn(text, UserWarning, stacklevel=3)
     if return_X_y:
         return data, target
     counts = [len(part) for part in parts]
@@ -155,9 +169,7 @@ def _check_settings(
     check_number("shift", shift, low=0, unit="(s)")
     if max_per_class is not None:
         check_number("max_per_class", max_per_class, low=1, integer=True)
-    for name, value in flags.items():
-        if not isinstance(value, bool | np.bool_):
-            raise ValueError(f"{name} must be True or False; got {value!r}")
+    check_flags(**flags)
     if flags["return_X_y"] and not flags["signal"]:
         raise ValueError("return_X_y=True wants the signal: without it there is no X; leave out signal=False")
 
@@ -171,24 +183,11 @@ def _check_header(header: Bunch, path: Path, database: Database) -> None:
 
 def _read(path: Path, notes: dict[str, list[str]], **settings: Any) -> Bunch:
     """Read a record; what is odd is noted, to be told once for all records instead of once for each."""
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        record = read_record(path, **settings)
+    record = read_quietly(path, **settings)
     for note in record.warnings:
         if path.name not in notes[note]:
             notes[note].append(path.name)
     return record
-
-
-def _tell(notes: Mapping[str, list[str]], database: Database, *, signal: bool) -> None:
-    """Issue one warning with all that was odd, and with how many records it concerns."""
-    told = [
-        f"{note} ({f'record {names[0]}' if len(names) == 1 else f'{len(names)} records'})"
-        for note, names in notes.items()
-        if signal or _OF_SIGNAL not in note
-    ]
-    if told:
-        warnings.warn(f"{database.name}: {'; '.join(told)}", UserWarning, stacklevel=4)
 
 
 def _limit(
@@ -250,14 +249,6 @@ def _allocate(n_windows: int, n: int, database: Database) -> np.ndarray:
         return np.empty((n_windows, 1, n), dtype=np.float32)
     except MemoryError as error:
         raise MemoryError(message) from error
-
-
-def get_memory() -> int | None:
-    """Return the bytes of memory of this machine, None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        return None
 
 
 def _get_records(
@@ -349,37 +340,12 @@ def _list_records(
 
 
 def _check_names(records: Sequence[str] | str, database: Database) -> list[str]:
-    names = [records] if isinstance(records, str) else [str(name) for name in records]
+    names = [str(name) for name in list_names(records)]
     for name in names:
         check_relative(name, "records")
-    unknown = [name for name in names if database.records and name not in database.records]
-    if unknown or not names or len(set(names)) < len(names):
-        allowed = f" out of {', '.join(database.records)}" if database.records else ""
-        raise ValueError(
-            f"records must be different names{allowed}, or 'local', or None for all; got "
-            f"{', '.join(map(repr, unknown)) or repr(records)}"
-        )
-    return names
-
-
-@contextmanager
-def leaving_out(name: str, on_error: str, skipped: dict[str, str]) -> Iterator[None]:
-    """With ``on_error="warn"``, turn the error of one record into a warning, so that it costs no other record."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if on_error == "raise":
-            raise
-        skipped[name] = str(error)
-        warnings.warn(f"record {name} left out: {error}", UserWarning, stacklevel=5)
+    source = ", ".join(database.records) if database.records else f"those of {database.name}"
+    return check_names(records, database.records or names, source)
 
 
 def _listed(skipped: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
-
-
-def show_progress(items: Iterable, name: str, verbose: int) -> Any:
-    """Return the items behind a progress bar, which shows after two seconds where ``verbose`` is above 0."""
-    from tqdm.auto import tqdm
-
-    return tqdm(items, desc=name, unit="record", disable=not verbose, delay=2)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 DATA_VARIABLE = "SKECG_DATA"
 OFFLINE_VARIABLE = "SKECG_OFFLINE"
@@ -201,3 +205,65 @@ def check_relative(name: str, source: str) -> str:
 def describe(name: str) -> str:
     """Return the page of a database: its source, licence, labels and quirks."""
     return resources.files(__package__).joinpath("descr", f"{name}.rst").read_text(encoding="utf-8")
+
+
+def check_flags(**flags: Any) -> None:
+    """Refuse what is not True or False: any text is true, ``download_if_missing="no"`` too."""
+    for name, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False; got {value!r}")
+
+
+def list_names(value: Any) -> list[Any]:
+    """Return one name, or several, as a list."""
+    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+
+
+def check_names(records: Any, known: Iterable[str], source: str) -> list[str]:
+    """Return the names of the wanted records as strings; ValueError for names that are unknown, twice there or none."""
+    names, there = [str(name) for name in list_names(records)], set(known)
+    unknown = [name for name in names if name not in there]
+    if unknown or not names or len(set(names)) < len(names):
+        problem = f"unknown: {', '.join(map(repr, unknown[:5]))}" if unknown else f"got {str(records)[:100]}"
+        raise ValueError(f"records must be different names out of {source}, or 'local', or None for all; {problem}")
+    return names
+
+
+@contextlib.contextmanager
+def leaving_out(name: str, on_error: str, skipped: dict[str, str]) -> Iterator[None]:
+    """With ``on_error="warn"``, turn the error of one record into a warning, so that it costs no other record."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if on_error == "raise":
+            raise
+        skipped[name] = str(error)
+        warnings.warn(f"record {name} left out: {error}", UserWarning, stacklevel=5)
+
+
+def tell_notes(notes: Mapping[str, Sequence[str]], name: str, *, stacklevel: int) -> None:
+    """Issue one warning with all that was odd, and with how many records of a database it concerns."""
+    told = [
+        f"{note} ({f'record {names[0]}' if len(names) == 1 else f'{len(names)} records'})"
+        for note, names in notes.items()
+    ]
+    if told:
+        warnings.warn(f"{name}: {'; '.join(told)}", UserWarning, stacklevel=stacklevel)
+
+
+def show_progress(items: Iterable, name: str, verbose: int) -> Any:
+    """Return the items behind a progress bar, which shows after two seconds where ``verbose`` is above 0."""
+    from tqdm.auto import tqdm
+
+    return tqdm(items, desc=name, unit="record", disable=not verbose, delay=2)
+
+
+def get_memory() -> int | None:
+    """Return the bytes of memory of this machine, or of the container where that has less; None where unknown."""
+    found = []
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on Windows
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(ValueError, OSError):  # "max" where there is none
+            found.append(int(Path(limit).read_text(encoding="ascii")))
+    return min(found, default=None)

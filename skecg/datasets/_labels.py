@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from ._databases import AAMI, Database
+from ._home import list_names
 from ._segment import Source, label_beats, select_beats
 from ._segment_rhythm import find_episodes, label_rhythms, rhythm_notes, select_marks
 
@@ -92,7 +93,7 @@ def _known(database: Database) -> str:
 
 def _meaning(label: str, meaning: Any) -> str | tuple[str, ...]:
     """Return symbols of beats as one text, or notes of rhythms, which are longer and begin with "(", as a tuple."""
-    parts = [meaning] if isinstance(meaning, str) else list(meaning)
+    parts = list_names(meaning)
     if not all(isinstance(part, str) for part in parts):
         raise ValueError(f"classes: {label!r} must have symbols or notes as texts; got {meaning!r}")
     notes = [part for part in parts if part.startswith("(") and len(part) > 1]

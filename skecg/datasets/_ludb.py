@@ -16,12 +16,11 @@ from ..utils._leads import STANDARD_LEADS
 from ..utils._validation import check_option
 from ._annotations import read_annotations
 from ._databases import LUDB
-from ._home import describe, get_data_home
+from ._home import check_flags, check_names, describe, get_data_home
 from ._twelve_lead import (
     N_LEADS,
     bad_cell,
     check_labels,
-    check_names,
     find_database,
     get_files,
     make_indicators,
@@ -199,6 +198,7 @@ def fetch_ludb(
     ((200, 12, 5000), 58423)
     """
     check_option("on_error", on_error, ("raise", "warn"))
+    check_flags(download_if_missing=download_if_missing, return_X_y=return_X_y)
     local = isinstance(records, str) and records == "local"
     whole = records is None or local
     names = list(_FOLDERS) if whole else check_names(records, _FOLDERS, "1 to 200")

@@ -16,7 +16,16 @@ from ..utils._validation import check_option
 from ._databases import Database
 from ._download import fetch_files, forbidden, get_page, list_files, lying_there, read_sums
 from ._headers import Header, read_header
-from ._home import DATA_VARIABLE, MissingFileError, check_relative, describe, get_data_home, locate_files
+from ._home import (
+    DATA_VARIABLE,
+    MissingFileError,
+    check_flags,
+    check_relative,
+    describe,
+    get_data_home,
+    list_names,
+    locate_files,
+)
 from ._places import VERSION, find_database
 from ._registry import STAMPS_NAME, walk_records
 
@@ -145,6 +154,7 @@ def fetch_physionet(
     ((2, 2500), 250.0)
     """
     check_option("on_error", on_error, ("raise", "warn"))
+    check_flags(download_if_missing=download_if_missing)
     local = isinstance(records, str) and records == "local"
     names = None if local or records is None else _check_records(records)
     wanted = _check_extensions(extensions)
@@ -403,7 +413,7 @@ def _check_version(version: str | None) -> str | None:
 
 
 def _check_records(records: Sequence[str] | str) -> list[str]:
-    names = [records] if isinstance(records, str) else [str(name) for name in records]
+    names = [str(name) for name in list_names(records)]
     names = [name.removesuffix(".hea") for name in names]
     for name in names:
         check_relative(name.removesuffix("/"), "records")

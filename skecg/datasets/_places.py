@@ -183,8 +183,3 @@ def _version_key(version: str) -> tuple[int, ...]:
 def _has_records(folder: Path) -> bool:
     """Tell whether a folder holds records, or the list of them that a download begins with."""
     return (folder / SUMS_NAME).is_file() or any(name.endswith(".hea") for name in lying_there(folder))
-
-
-def get_page(database: Database) -> str:
-    """Return the address of a database's page, whether its version is known or not."""
-    return database.page if database.version else f"https://physionet.org/content/{database.slug}/"

@@ -18,14 +18,12 @@ from sklearn.utils import Bunch
 from ..utils._leads import STANDARD_LEADS
 from ..utils._validation import check_number, check_option
 from ._databases import PTBXL
-from ._home import check_relative, describe, get_data_home
+from ._home import check_flags, check_names, check_relative, describe, get_data_home, list_names
 from ._twelve_lead import (
     bad_cell,
     check_labels,
-    check_names,
     find_database,
     get_files,
-    list_names,
     make_indicators,
     object_array,
     read_rows,
@@ -222,7 +220,7 @@ def fetch_ptbxl(
     check_option("on_error", on_error, ("raise", "warn"))
     check_option("sampling_rate", sampling_rate, (100, 500))
     check_option("withdrawn", withdrawn, ("keep", "drop"))
-    check_option("not_given", not_given, (True, False))
+    check_flags(not_given=not_given, download_if_missing=download_if_missing, return_X_y=return_X_y)
     check_number("min_likelihood", min_likelihood, low=0, high=100, unit="(%)")
     groups = {"superclass": SUPERCLASSES, "ribeiro": RIBEIRO}
     labels = check_labels(classes, STATEMENTS, SUPERCLASSES | RIBEIRO, groups)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import re
@@ -17,6 +16,7 @@ from sklearn.utils import Bunch
 from ..utils._validation import check_number, check_option
 from ._annotations import read_annotations
 from ._headers import Header, check_files, read_header
+from ._home import get_memory, list_names
 from ._samples import Samples
 
 _EXTENSION = re.compile(r"[A-Za-z0-9_-]+")
@@ -136,6 +136,24 @@ def read_record(
     >>> record.data.shape, record.fs  # doctest: +SKIP
     ((1, 650000), 360.0)
     """
+    settings = {"leads": leads, "sampfrom": sampfrom, "sampto": sampto, "annotator": annotator}
+    record = read_quietly(path, **settings, signal=signal, on_error=on_error)
+    for note in record.warnings:
+        warnings.warn(f"record {record.record}: {note}", UserWarning, stacklevel=2)
+    return record
+
+
+def read_quietly(
+    path: str | os.PathLike,
+    *,
+    leads: int | str | Sequence[int | str] | None = None,
+    sampfrom: int = 0,
+    sampto: int | None = None,
+    annotator: str | None = None,
+    signal: bool = True,
+    on_error: str = "raise",
+) -> Bunch:
+    """Do what :func:`read_record` does, but for the warnings: who reads many records tells them all at once."""
     check_option("on_error", on_error, ("raise", "warn"))
     check_annotator(annotator)
     header, chosen, length, notes = open_record(path, leads, signal)
@@ -158,8 +176,6 @@ def read_record(
         result.update(find_annotations(header, annotator, first, last, length, notes))
     if signal:
         result.update(_signal(header, chosen, first, last, length, on_error, notes))
-    for note in notes:
-        warnings.warn(f"record {header.record}: {note}", UserWarning, stacklevel=2)
     result.warnings = notes
     return result
 
@@ -230,7 +246,7 @@ def find_leads(names: Sequence[str], leads: int | str | Sequence[int | str] | No
     """
     if leads is None:
         return list(range(len(names)))
-    leads = [leads] if isinstance(leads, str | Integral) else list(leads)
+    leads = list_names(leads)
     if not leads:
         raise ValueError(f"record {record}: leads is empty; name at least one of {', '.join(names)}, or pass None")
     return [_find_lead(names, lead, record) for lead in leads]
@@ -349,7 +365,7 @@ def allocate(header: Header, shape: tuple[int, ...]) -> np.ndarray:
     array : ndarray of float32
         Not initialised.
     """
-    size, total = math.prod(shape) * 4, _memory()
+    size, total = math.prod(shape) * 4, get_memory()
     error = None
     if total is None or size <= 0.8 * total:
         try:
@@ -361,17 +377,6 @@ def allocate(header: Header, shape: tuple[int, ...]) -> np.ndarray:
         f"{header.path}: {size / 1e9:,.1f} GB were asked for, {there}: go through the record with iter_windows, which "
         f"keeps a few windows at a time, or read it in parts (sampfrom, sampto) or fewer leads"
     ) from error
-
-
-def _memory() -> int | None:
-    """Return the bytes of memory of this machine, or of the container where that has less; None where unknown."""
-    found = []
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on Windows
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(ValueError, OSError):  # "max" where there is none
-            found.append(int(Path(limit).read_text(encoding="ascii")))
-    return min(found, default=None)
 
 
 def _describe(header: Header, length: int | None) -> str:

@@ -12,6 +12,7 @@ from sklearn.utils import Bunch
 
 from ..utils._validation import check_fs, check_number, check_option
 from ._databases import AAMI, BEATS
+from ._home import list_names
 
 # The annotations that are beats (QRS complexes) to WFDB's own programs. Flutter waves ("!") are none.
 BEAT_SYMBOLS = "NLRBAaJSVrFejnE/fQ?"
@@ -42,7 +43,7 @@ def segment_beats(
         Length, s.
     classes : sequence of str, mapping or "aami", default=("N", "PVC", "PAC", "LBBB", "RBBB")
         Labels of the beats that are wanted; or a mapping of labels of your own to the annotation symbols that mean
-        them, such as ``{"SVEB": "AaJSej", "VEB": "VE"}``; or ``"aami"`` for the five groups N, SVEB, VEB, F and Q of
+        them, such as ``{"SVEB": "AaJS", "VEB": "VEr"}``; or ``"aami"`` for the five groups N, SVEB, VEB, F and Q of
         ANSI/AAMI EC57.
     shift : float, default=0.0
         Each window is moved by a random offset, uniform between ``-shift`` and ``shift`` s, so that the beat does not
@@ -298,9 +299,12 @@ def check_classes(classes: Sequence[str] | Mapping[str, str], known: Mapping[str
     if isinstance(classes, str) and classes == "aami":
         classes = AAMI
     if isinstance(classes, Mapping):
-        chosen = {str(label): "".join(symbols) for label, symbols in classes.items()}
+        parts = {str(label): list_names(symbols) for label, symbols in classes.items()}
+        if odd := [part for symbols in parts.values() for part in symbols if not isinstance(part, str)]:
+            raise ValueError(f"classes must give annotation symbols as texts; got {odd[0]!r}")
+        chosen = {label: "".join(symbols) for label, symbols in parts.items()}
     else:
-        labels = [classes] if isinstance(classes, str) else list(classes)
+        labels = list_names(classes)
         if unknown := [label for label in labels if not isinstance(label, str) or label not in known]:
             raise ValueError(
                 f"classes has the unknown {', '.join(map(repr, unknown))}; allowed are {', '.join(known)}, or a "

@@ -1,4 +1,4 @@
-"""Windows of a rhythm: at the marks where it begins, or inside its episodes."""
+"""Windows of a rhythm: inside its episodes, or at the marks where it begins."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sklearn.utils import Bunch
 
 from ..utils._validation import check_number, check_option
 from ._databases import RHYTHMS
+from ._home import list_names
 from ._segment import Source, build_windows, check_record, draw_shifts, window_length
 
 
@@ -18,14 +19,14 @@ def segment_rhythm(
     *,
     window: float = 2.0,
     classes: Sequence[str] | Mapping[str, str | Sequence[str]] = ("AFIB", "SVTA", "SBR"),
-    at: str = "marks",
+    at: str = "episodes",
     stride: float | None = None,
     shift: float = 0.0,
     edge: str = "signal",
     alone: bool = False,
     random_state: int | np.random.Generator | np.random.RandomState | None = None,
 ) -> Bunch:
-    """Cut windows of some rhythms, at the marks where they begin or inside their episodes.
+    """Cut windows of some rhythms, inside their episodes or at the marks where they begin.
 
     A rhythm mark is an annotation ``+`` whose note begins with a bracket, such as ``(AFIB``. It says that this rhythm
     begins here; an episode lasts up to the next mark of another rhythm.
@@ -42,10 +43,10 @@ def segment_rhythm(
         ``{"VF": ["(VF", "(VFIB"], "other": "(N"}``. Known are NSR, AFIB, AFL, SVTA, SBR, VT, VFL, VF, ASYS, BIGEMINY,
         TRIGEMINY, AB, HGEA, IVR, VER, NODAL, 1dAVb, 2dAVb, PREX, PACED and NOISE; several notes of one rhythm have
         one label.
-    at : "marks" or "episodes", default="marks"
-        ``"marks"``: one window around each mark, as the first paper's counts have it [1]_. **Half of such a window is
-        the rhythm before**, so that its label is right for one half of it alone: the noise of that paper's labels.
-        ``"episodes"``: windows that lie in an episode as a whole.
+    at : "episodes" or "marks", default="episodes"
+        ``"episodes"``: windows that lie in an episode as a whole. ``"marks"``: one window around each mark, as the
+        first paper's counts have it [1]_. **Half of such a window is the rhythm before**, so that its label is right
+        for one half of it alone: the noise of that paper's labels.
     stride : float, default=None
         For episodes: from one window's start to the next one's, s; None means one window after the other.
     shift : float, default=0.0
@@ -120,14 +121,14 @@ def segment_rhythm(
     >>> record = {"data": np.zeros((1, 1000)), "fs": 100.0, "sample": [150, 700], "symbol": ["+", "+"]}
     >>> record["aux_note"] = ["(AFIB", "(N"]
     >>> segment_rhythm(record).start.tolist()
-    [50]
-    >>> segment_rhythm(record, at="episodes").start.tolist()
     [150, 350]
+    >>> segment_rhythm(record, at="marks").start.tolist()
+    [50]
     """
     source, classes = check_record(record), check_rhythms(classes)
     note = check_notes(record, source)
     n = window_length(window, source.fs)
-    check_option("at", at, ("marks", "episodes"))
+    check_option("at", at, ("episodes", "marks"))
     check_option("edge", edge, ("signal", "annotations"))
     if at == "marks" and stride is not None:
         raise ValueError(f"stride is for at='episodes': a mark has one window; got {stride!r}")
@@ -271,7 +272,9 @@ def rhythm_notes(symbol: np.ndarray, note: np.ndarray) -> np.ndarray:
 
 def note_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """Return notes as annotation files write them, with the bracket."""
-    several = (names,) if isinstance(names, str) else tuple(names)
+    several = list_names(names)
+    if odd := [name for name in several if not isinstance(name, str)]:
+        raise ValueError(f"classes must give the notes of rhythm marks as texts; got {odd[0]!r}")
     return tuple(name if name.startswith("(") else f"({name}" for name in several)
 
 
@@ -282,7 +285,7 @@ def check_rhythms(
     if isinstance(classes, Mapping):
         chosen = {str(label): note_names(names) for label, names in classes.items()}
     else:
-        labels = [classes] if isinstance(classes, str) else list(classes)
+        labels = list_names(classes)
         if unknown := [label for label in labels if not isinstance(label, str) or label not in known]:
             raise ValueError(
                 f"classes has the unknown {', '.join(map(repr, unknown))}; allowed are {', '.join(known)}, or a "

@@ -15,9 +15,17 @@ from sklearn.utils import Bunch
 from ..utils._leads import STANDARD_LEADS, arrange_leads
 from ._databases import Database
 from ._download import fetch_files
-from ._fetch import get_memory, leaving_out, show_progress
-from ._home import MissingFileError, find_folder, locate_files
-from ._records import read_record
+from ._home import (
+    MissingFileError,
+    find_folder,
+    get_memory,
+    leaving_out,
+    list_names,
+    locate_files,
+    show_progress,
+    tell_notes,
+)
+from ._records import read_quietly
 
 N_LEADS = len(STANDARD_LEADS)
 _MAX_TABLE_BYTES = 1 << 26
@@ -145,30 +153,33 @@ def bad_cell(path: Path, line: int, reason: str, column: str = "") -> ValueError
     return ValueError(f"{where}: {reason}; download the file again, or correct it")
 
 
-def read_twelve(path: Path, fs: float | None = None) -> Bunch:
+def read_twelve(path: Path, fs: float | None, notes: dict[str, list[str]]) -> Bunch:
     """Read a record's twelve leads in the standard order; what the limb leads tell is derived, the rest is an error.
 
     Parameters
     ----------
     path : pathlib.Path
         The record, without extension or with ``.hea``.
-    fs : float, default=None
+    fs : float or None
         Sampling rate that it must have, Hz.
+    notes : dict
+        Gets what is odd, and the records of which it is.
 
     Returns
     -------
     record : Bunch
         As :func:`read_record` returns it, with ``data`` (12, n_timesteps) in the standard order.
     """
-    record = read_record(path)
+    record = read_quietly(path)
     if fs is not None and record.fs != fs:
         raise ValueError(f"{path}: sampled at {record.fs:g} Hz, expected {fs:g}")
     try:
         data, info = arrange_leads(record.data, record.lead_names)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if info.derived:
-        warnings.warn(f"record {record.record}: {', '.join(info.derived)} derived from other leads", stacklevel=4)
+    odd = [f"{', '.join(info.derived)} derived from other leads"] if info.derived else []
+    for note in record.warnings + odd:
+        notes.setdefault(note, []).append(record.record)
     record.update(data=data, lead_names=info.lead_names)
     return record
 
@@ -211,9 +222,10 @@ def read_rows(
     check_memory((len(paths), N_LEADS, n_timesteps), name)
     data = np.empty((len(paths), N_LEADS, n_timesteps), dtype=np.float32)
     names: list[str] = []
+    notes: dict[str, list[str]] = {}
     for record, path in show_progress(paths.items(), f"reading {name}", verbose):
         with leaving_out(record, on_error, skipped):
-            found = read_twelve(path, fs)
+            found = read_twelve(path, fs, notes)
             if found.n_timesteps != n_timesteps:
                 raise ValueError(f"{path}: {found.n_timesteps} samples a lead, expected {n_timesteps}")
             data[len(names)] = found.data
@@ -221,6 +233,7 @@ def read_rows(
                 extra(len(names), record, path)
             names.append(record)
     check_any(names, name, skipped)
+    tell_notes(notes, name, stacklevel=4)
     return (data if len(names) == len(data) else data[: len(names)].copy()), names
 
 
@@ -240,18 +253,6 @@ def check_memory(shape: tuple[int, ...], name: str) -> None:
             f"{name}: an array of shape {shape} takes {size / 1e9:,.1f} GB, this machine has {total / 1e9:,.1f} GB: "
             f"fetch part of the records (records=...), or at a lower sampling rate where there is one"
         )
-
-
-def check_names(records: Any, known: Iterable[str], source: str) -> list[str]:
-    """Return the names of the wanted records as strings; ValueError for names that are unknown, twice there or none."""
-    alone = isinstance(records, str) or not isinstance(records, Iterable)
-    names = [str(name) for name in ([records] if alone else records)]
-    there = set(known)
-    unknown = [name for name in names if name not in there]
-    if unknown or not names or len(set(names)) < len(names):
-        problem = f"unknown: {', '.join(map(repr, unknown[:5]))}" if unknown else f"got {str(records)[:100]}"
-        raise ValueError(f"records must be different names out of {source}, or 'local', or None for all; {problem}")
-    return names
 
 
 def check_labels(
@@ -309,11 +310,6 @@ def _list_labels(classes: Any) -> list[tuple[Any, list[Any]]]:
     if len(set(map(repr, labels))) < len(labels):
         raise ValueError(f"classes names a label twice: {labels}")
     return [(label, [label]) for label in labels]
-
-
-def list_names(value: Any) -> list[Any]:
-    """Return one name, or several, as a list."""
-    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
 
 
 def make_indicators(

@@ -152,8 +152,8 @@ def _search(gram: np.ndarray, limb: Mapping[str, int], limit: float) -> Found:
         promising = (misfit.min(axis=(0, 3)) <= limit).sum(axis=1)
         for p in np.argsort(-promising, kind="stable")[:_CLOSELY]:
             found, total = _assign(misfit[:, p], limb, pair, channels[p].tolist(), limit)
-            # An inversion counts twice: I and II swapped, and III inverted, would often do as well as the truth.
-            changes = sum((row != limb[name]) + 2 * (sign < 0) for name, (row, sign) in found.items())
+            # An inversion counts threefold: I and II swapped, and III inverted, would often do as well as the truth.
+            changes = sum((row != limb[name]) + 3 * (sign < 0) for name, (row, sign) in found.items())
             if (len(found), -changes, -total) > key:
                 key, best = (len(found), -changes, -total), found
     # Many rows that fit are no chance; with fewer, those that fit must be the ones that are called so.

@@ -228,7 +228,7 @@ def test_record_that_the_server_lacks_is_left_out_with_a_warning(home, tmp_path,
 
 
 def test_absent_class_is_warned_about(home):
-    with pytest.warns(UserWarning, match="these records have no F"):
+    with pytest.warns(UserWarning, match="no window of F"):
         fetch(home, classes={"N": "N", "F": "F"})
 
 
@@ -238,7 +238,7 @@ def test_absent_class_is_warned_about(home):
         ({"classes": ["AF"]}, "unknown 'AF'; allowed are N, PVC, PAC, LBBB, RBBB, NSR, AFIB"),
         ({"classes": []}, "own annotation symbols"),
         ({"split": "DS1"}, "split must be one of 'patients', 'literal'; got 'DS1'"),
-        ({"records": ["100", "999"]}, "records must be different names out of 100, .* got '999'"),
+        ({"records": ["100", "999"]}, "records must be different names out of 100, .* unknown: '999'"),
         ({"records": []}, "records must be different names"),
         ({"records": ["100", "100"]}, "records must be different names"),
         ({"records": ["../100"]}, "no relative path"),
@@ -247,6 +247,9 @@ def test_absent_class_is_warned_about(home):
         ({"window": -1}, "window must be"),
         ({"shift": "1"}, "shift must be"),
         ({"random_state": 1.5}, "random_state must be"),
+        ({"records": 999}, "records must be different names out of 100, .* unknown: '999'"),
+        ({"classes": {"PVC": 5}}, "'PVC' must have symbols or notes as texts; got 5"),
+        ({"download_if_missing": "no"}, "download_if_missing must be True or False; got 'no'"),
         ({"on_error": "skip"}, "on_error must be one of 'raise', 'warn'"),
     ],
 )
@@ -282,7 +285,7 @@ def test_halves_of_the_published_split(home):
     assert len(fetch(home, split="literal", return_X_y=True)) == 2
 
 
-@pytest.mark.filterwarnings("ignore:mitdb. these records have no F")
+@pytest.mark.filterwarnings("ignore:mitdb. no window of F")
 def test_paced_records_are_left_out_of_the_standard_s_groups_unless_named(home, write_record):
     write_record(home / "mitdb", "104", beats=((500, "/"), (1000, "f"), (1500, "N")))
     mitdb = fetch(home, classes="aami", records="local")
@@ -297,7 +300,7 @@ def test_svdb_s_default_is_the_standard_s_groups(home):
         target = home / "svdb" / f"800{path.suffix}"
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(path.read_bytes().replace(b"100 2 360", b"800 2 128").replace(b"100.dat", b"800.dat"))
-    with pytest.warns(UserWarning, match="svdb: these records have no F, Q"):
+    with pytest.warns(UserWarning, match="svdb: no window of F, Q"):
         svdb = fetch_svdb(data_home=home, records="local", verbose=0)
     assert Counter(svdb.target.tolist()) == {"N": 3, "VEB": 1, "SVEB": 1}
     assert svdb.data.shape == (5, 1, 256) and svdb.fs == 128.0 and "split" not in svdb
@@ -356,7 +359,7 @@ def test_standard_s_groups_of_the_published_halves(real_data):
 def test_rhythms_of_the_real_database(real_data, rhythm):
     settings = {"classes": tuple(MITDB.rhythms), "rhythm": rhythm, "signal": False, "verbose": 0}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="mitdb: these records have no SBR")
+        warnings.filterwarnings("ignore", message="mitdb: no window of SBR")
         counts = Counter(fetch_mitdb(data_home=real_data, **settings).target.tolist())
     if rhythm == "marks":
         assert counts["AFIB"] == 102 and counts["SVTA"] == 26 and not counts["SBR"]

@@ -190,7 +190,7 @@ def test_offline_opens_no_socket_and_says_what_to_do(tmp_path, monkeypatch, no_s
         monkeypatch.setenv("SKECG_OFFLINE", "1")
     settings = {"download_if_missing": how == "variable"}
     fetch(tmp_path, ["b.dat"], **settings)
-    with pytest.raises(OSError, match=r"1 files are missing from .*\(a\.dat\)") as caught:
+    with pytest.raises(OSError, match=r"1 file is missing from .*\(a\.dat\)") as caught:
         fetch(tmp_path, ["a.dat", "b.dat"], **settings)
     for part in ("SKECG_DATA", "data_home", "https://physionet.org/content/mitdb/1.0.0/", "download_if_missing=True"):
         assert part in str(caught.value)

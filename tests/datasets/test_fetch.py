@@ -74,11 +74,11 @@ def test_windows_of_episodes_are_the_signal_s_and_one_label_has_both_names(home,
     assert vfdb.lead_names == ["ECG"] and sorted(set(vfdb.groups.tolist())) == ["418", "426"]
     assert vfdb.n_excluded == {"edge": 0, "impure": 0, "missing": 0, "short": 0}
     assert "C22P44" in vfdb.DESCR
-    with pytest.warns(UserWarning, match="vfdb: these records have no NOISE"):
+    with pytest.warns(UserWarning, match="vfdb: no window of NOISE"):
         assert fetch(home, classes=("NSR", "NOISE")).n_excluded["short"] == 2
 
 
-@pytest.mark.filterwarnings("ignore:vfdb. these records have no NSR")
+@pytest.mark.filterwarnings("ignore:vfdb. no window of NSR")
 def test_windows_at_marks(home):
     marks = fetch(home, rhythm="marks", records=["426"])
     assert marks.sample.tolist() == [1100, 2000, 3200] and marks.target.tolist() == ["VF", "VF", "NSR"]
@@ -140,7 +140,7 @@ def test_without_the_signal_all_else_is_the_same_and_no_dat_is_needed(home):
 def test_missing_signals_are_named(home):
     (home / "vfdb" / "418.dat").unlink()
     assert set(fetch(home).record.tolist()) == {"426"}
-    with pytest.raises(MissingFileError, match=r"1 files are missing .*418\.dat.*signal=False") as caught:
+    with pytest.raises(MissingFileError, match=r"1 file is missing .*418\.dat.*signal=False") as caught:
         fetch(home, records=["418", "426"])
     assert caught.value.files == ("418.dat",)
     (home / "vfdb" / "426.dat").unlink()
@@ -242,7 +242,7 @@ def svdb(tmp_path, write_record):
     return tmp_path / "home"
 
 
-@pytest.mark.filterwarnings("ignore:svdb. these records have no F, Q")
+@pytest.mark.filterwarnings("ignore:svdb. no window of F, Q")
 def test_records_that_no_table_lists_are_found_where_they_lie(svdb, tmp_path):
     for home in (svdb, svdb / "svdb"):
         windows = fetch_svdb(data_home=home, records="local", **QUIET)
@@ -256,7 +256,7 @@ def test_records_that_no_table_lists_are_found_where_they_lie(svdb, tmp_path):
         fetch_svdb(data_home=svdb, records=["895"], **QUIET)
 
 
-@pytest.mark.filterwarnings("ignore:svdb. these records have no F, Q")
+@pytest.mark.filterwarnings("ignore:svdb. no window of F, Q")
 def test_records_that_no_table_lists_are_asked_for(svdb, tmp_path, serve):
     files = {path.name: path.read_bytes() for path in (svdb / "svdb").iterdir()}
     server = serve(files | {"old/895.hea": b""}, prefix="/svdb/1.0.0/")
@@ -302,5 +302,5 @@ def test_wrong_settings_are_named(home, settings, message):
 
 def test_unlisted_records_must_be_different(tmp_path):
     for records in ([], ["800", "800"]):
-        with pytest.raises(ValueError, match="records must be different names, or 'local', or None for all"):
+        with pytest.raises(ValueError, match="records must be different names out of those of svdb, or 'local'"):
             fetch_svdb(data_home=tmp_path, records=records, **QUIET)

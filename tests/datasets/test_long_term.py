@@ -51,7 +51,7 @@ def test_labels_of_ltdb_are_those_of_its_page(ltdb):
     windows = ltdb(classes=tuple(LTDB.beats))
     assert Counter(windows.target.tolist()) == {label: told[label][1][1] for label in LTDB.beats}
     assert windows.data is None and len(set(windows.groups.tolist())) == 7
-    with pytest.warns(UserWarning, match="ltdb: these records have no Q"):
+    with pytest.warns(UserWarning, match="ltdb: no window of Q"):
         assert Counter(ltdb(classes="aami").target.tolist())["F"] == 2_907
 
 

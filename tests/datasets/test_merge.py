@@ -72,7 +72,7 @@ def eight_classes(home, **limits):
     """Return the first paper's classes without its long-term databases: beats and rhythms of mitdb, rhythms of vfdb."""
     settings = {"data_home": home, "records": "local", "download_if_missing": False, "verbose": 0}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*these records have no")
+        warnings.filterwarnings("ignore", message=".*no window of")
         mitdb = fetch_mitdb(classes=BEATS + RHYTHMS, random_state=0, **limits, **settings)
         vfdb = fetch_vfdb(classes=RHYTHMS, random_state=0, **limits, **settings)
     vfdb.data = Resampler(vfdb.fs, mitdb.fs).fit_transform(vfdb.data)

@@ -58,6 +58,16 @@ def test_format_8_of_differences(tmp_path):
     np.testing.assert_array_equal(read_record(tmp_path / "d", sampfrom=2).data, whole.data[:, 2:])
 
 
+@pytest.mark.parametrize("fmt", ["16", "212"])
+@pytest.mark.parametrize("part", [(0, 1), (1, 2), (7, 20), (8, 3601), (3599, 3601), (3600, 3601)])
+def test_parts_of_plain_formats_are_those_of_the_whole(tmp_path, write_record, fmt, part):
+    digital = write_record(tmp_path, fmt=fmt, n=3601, leads=("MLII", "V1", "V5"))
+    for leads in (None, [1]):
+        expected = ((digital[slice(*part)] - 1024) / 200.0).T[slice(None) if leads is None else leads]
+        found = read_record(tmp_path / "100", leads=leads, sampfrom=part[0], sampto=part[1])
+        np.testing.assert_array_equal(found.data, expected.astype(np.float32))
+
+
 @pytest.mark.parametrize("gain", [200.0, 1716.0, 1000.1, 0.3, -200.0])
 def test_float32_is_rounded_once(tmp_path, write_record, gain):
     digital = write_record(tmp_path, fmt="16")

@@ -136,6 +136,8 @@ def test_record_is_left_as_it_is():
         ({"classes": []}, "own annotation symbols"),
         ({"classes": {"a": "V", "b": "VE"}}, "own annotation symbols"),
         ({"classes": {"a": ""}}, "own annotation symbols"),
+        ({"classes": {"a": 5}}, "annotation symbols as texts; got 5"),
+        ({"classes": None}, "unknown None; allowed are N, PVC"),
         ({"edge": "record"}, "edge must be one of 'signal', 'annotations'"),
         ({"window": 0}, "window must be a finite number"),
         ({"window": 0.001}, "at least one sample"),

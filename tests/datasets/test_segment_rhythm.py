@@ -24,7 +24,7 @@ AFIB = [(50, "(N"), (500, "(AFIB\0"), (900, "N"), (1200, "(N"), (1700, "(SBR")]
 
 
 def test_windows_at_marks_hold_half_the_rhythm_before():
-    windows = segment_rhythm(record(AFIB, record="7", group="p"))
+    windows = segment_rhythm(record(AFIB, record="7", group="p"), at="marks")
     assert windows.target.tolist() == ["AFIB", "SBR"] and windows.sample.tolist() == [500, 1700]
     np.testing.assert_array_equal(windows.data[:, 0, 0], [400, 1600])
     assert windows.data.shape == (2, 1, 200) and windows.data.dtype == np.float32
@@ -67,7 +67,7 @@ def test_notes_of_one_rhythm_have_one_label_and_one_episode():
     marks = [(200, "(VF"), (500, "(VFIB"), (700, "(VF"), (1000, "(NOISE"), (1200, "(VFIB")]
     episodes = segment_rhythm(record(marks), classes=["VF"], at="episodes")
     assert np.unique(episodes.episode, axis=0).tolist() == [[200, 1000], [1200, 2000]]
-    at_marks = segment_rhythm(record(marks), classes=["VF"])
+    at_marks = segment_rhythm(record(marks), classes=["VF"], at="marks")
     assert at_marks.target.tolist() == ["VF"] * 4
     assert at_marks.episode[:, 0].tolist() == [200, 200, 200, 1200]
 
@@ -75,32 +75,32 @@ def test_notes_of_one_rhythm_have_one_label_and_one_episode():
 def test_comments_are_no_rhythms():
     marks = record([(500, '"(AFIB'), (700, "+TS"), (900, "(AFIB")])
     marks["symbol"][0] = '"'
-    assert segment_rhythm(marks).sample.tolist() == [900]
+    assert segment_rhythm(marks, at="marks").sample.tolist() == [900]
 
 
 @pytest.mark.parametrize(("other", "single"), [(600, False), (601, True), (400, False), (399, True), (500, False)])
 def test_alone_sees_marks_of_every_rhythm_with_both_ends(other, single):
     marks = sorted([(500, "(AFIB"), (other, "(XYZ")])
-    windows = segment_rhythm(record(marks), alone=True)
+    windows = segment_rhythm(record(marks), alone=True, at="marks")
     assert len(windows.sample) == single
     assert windows.n_excluded == {"edge": 0, "impure": int(not single), "missing": 0}
 
 
 @pytest.mark.parametrize(("position", "whole"), [(99, False), (100, True), (1900, True), (1901, False)])
 def test_windows_at_marks_lie_within_the_signal(position, whole):
-    windows = segment_rhythm(record([(position, "(AFIB")]))
+    windows = segment_rhythm(record([(position, "(AFIB")]), at="marks")
     assert len(windows.data) == whole and windows.n_excluded["edge"] == (not whole)
 
 
 @pytest.mark.parametrize(("position", "whole"), [(149, False), (150, True), (850, True), (851, False)])
 def test_edge_rule_of_the_annotations(position, whole):
     marks = [(50, "N"), (position, "(AFIB"), (950, "~")]
-    assert len(segment_rhythm(record(marks), edge="annotations").data) == whole
+    assert len(segment_rhythm(record(marks), edge="annotations", at="marks").data) == whole
 
 
 def test_own_labels_take_notes_with_or_without_the_bracket():
     marks = [(300, "(AFIB"), (600, "(AFL"), (900, "(N")]
-    windows = segment_rhythm(record(marks), classes={"flutter": ["AFL", "(AFIB"], "(N": "(N"})
+    windows = segment_rhythm(record(marks), classes={"flutter": ["AFL", "(AFIB"], "(N": "(N"}, at="marks")
     assert windows.target.tolist() == ["flutter", "flutter", "(N"]
 
 
@@ -111,7 +111,7 @@ def test_a_label_that_reads_like_another_rhythms_note_does_not_join_their_episod
 
 def test_annotations_alone_and_parts_of_a_record():
     whole = record(AFIB)
-    alone = segment_rhythm({**whole, "data": None, "n_timesteps": 2000})
+    alone = segment_rhythm({**whole, "data": None, "n_timesteps": 2000}, at="marks")
     assert alone.data is None and alone.sample.tolist() == [500, 1700]
     part = {**whole, "data": whole["data"][:, 450:900], "sampfrom": 450}
     inside = segment_rhythm(part, at="episodes")
@@ -122,7 +122,7 @@ def test_annotations_alone_and_parts_of_a_record():
 def test_windows_mostly_missing_are_left_out_and_counted():
     whole = record([(500, "(AFIB"), (900, "(AFIB"), (1400, "(SBR")])
     whole["data"][0, 820:] = np.nan
-    windows = segment_rhythm(whole)
+    windows = segment_rhythm(whole, at="marks")
     assert windows.sample.tolist() == [500] and windows.n_excluded["missing"] == 2
     assert len(windows.episode) == len(windows.target) == len(windows.start) == 1
 
@@ -139,16 +139,18 @@ def test_no_rhythms_give_empty_arrays():
     ("settings_", "message"),
     [
         ({"classes": ["AFIBB"]}, "unknown 'AFIBB'; allowed are NSR, AFIB"),
+        ({"classes": 5}, "unknown 5; allowed are NSR"),
+        ({"classes": {"a": 5}}, "notes of rhythm marks as texts; got 5"),
         ({"classes": []}, "own notes of rhythm marks"),
         ({"classes": {"a": "(N", "b": ["(N", "(NSR"]}}, "own notes of rhythm marks"),
         ({"classes": {"a": []}}, "own notes of rhythm marks"),
         ({"classes": {"": "(N"}}, "own notes of rhythm marks"),
-        ({"at": "beats"}, "at must be one of 'marks', 'episodes'"),
+        ({"at": "beats"}, "at must be one of 'episodes', 'marks'"),
         ({"edge": "record"}, "edge must be one of"),
-        ({"stride": 1.0}, "stride is for at='episodes'"),
-        ({"at": "episodes", "alone": True}, "alone is for at='marks'"),
-        ({"at": "episodes", "stride": 0}, "stride must be a finite number"),
-        ({"at": "episodes", "stride": 0.001}, "at least one sample"),
+        ({"at": "marks", "stride": 1.0}, "stride is for at='episodes'"),
+        ({"alone": True}, "alone is for at='marks'"),
+        ({"stride": 0}, "stride must be a finite number"),
+        ({"stride": 0.001}, "at least one sample"),
         ({"window": -1}, "window must be"),
         ({"shift": -1}, "shift must be"),
     ],
@@ -201,7 +203,7 @@ def test_choice_of_marks_equals_the_rules_spelled_out(marks, n, edge, alone):
     assert chosen.tolist() == expected
     every = sum(text in ("(AFIB", "(VF", "(VFIB") for _, text in marks)
     assert len(chosen) + sum(excluded.values()) == every
-    windows = segment_rhythm(made, window=n, classes=["AFIB", "VF"], edge=edge, alone=alone)
+    windows = segment_rhythm(made, window=n, classes=["AFIB", "VF"], edge=edge, alone=alone, at="marks")
     assert windows.sample.tolist() == [marks[i][0] for i in expected]
     np.testing.assert_array_equal(windows.data[:, 0, half], windows.sample)
 

@@ -90,7 +90,7 @@ def test_leads_come_in_the_standard_order_whatever_the_file_has(tmp_path):
     digital = make_digital(50)
     order = np.random.default_rng(1).permutation(12)
     write_signal(tmp_path / "r", digital[:, order], fs=100, leads=[LEADS[i].upper() for i in order])
-    record = shared.read_twelve(tmp_path / "r.hea", 100.0)
+    record = shared.read_twelve(tmp_path / "r.hea", 100.0, {})
     assert record.lead_names == list(LEADS)
     np.testing.assert_array_equal(record.data, to_mv(digital))
 
@@ -99,20 +99,31 @@ def test_limb_leads_are_derived_with_a_warning_and_chest_leads_are_not(tmp_path)
     digital = make_digital(50)
     kept = [0, 1, 6, 7, 8, 9, 10, 11]
     write_signal(tmp_path / "r", digital[:, kept], fs=100, leads=[LEADS[i] for i in kept])
-    with pytest.warns(UserWarning, match="record r: III, aVR, aVL, aVF derived"):
-        record = shared.read_twelve(tmp_path / "r")
+    notes = {}
+    record = shared.read_twelve(tmp_path / "r", None, notes)
+    assert notes == {"III, aVR, aVL, aVF derived from other leads": ["r"]}
     first, second = to_mv(digital)[:2].astype(np.float64)
     np.testing.assert_allclose(record.data[2], second - first, atol=1e-6)
     np.testing.assert_allclose(record.data[3], -(first + second) / 2, atol=1e-6)
     write_signal(tmp_path / "s", digital[:, :6], fs=100, leads=LEADS[:6])
     with pytest.raises(ValueError, match=r"s: no lead V1, V2, V3, V4, V5, V6 among I, II"):
-        shared.read_twelve(tmp_path / "s")
+        shared.read_twelve(tmp_path / "s", None, notes)
+
+
+def test_what_is_odd_in_many_records_is_told_once(tmp_path):
+    for name in "rs":
+        write_signal(tmp_path / name, make_digital(50)[:, [0, 1, *range(6, 12)]], fs=100,
+                     leads=[*LEADS[:2], *LEADS[6:]])  # fmt: skip
+    paths = {name: tmp_path / f"{name}.hea" for name in "rs"}
+    with pytest.warns(UserWarning) as caught:
+        shared.read_rows(paths, 50, 100.0, name="db", on_error="raise", skipped={}, verbose=0)
+    assert [str(w.message) for w in caught] == ["db: III, aVR, aVL, aVF derived from other leads (2 records)"]
 
 
 def test_rate_and_length_must_be_the_databases(tmp_path):
     write_signal(tmp_path / "r", make_digital(50), fs=100)
     with pytest.raises(ValueError, match="sampled at 100 Hz, expected 250"):
-        shared.read_twelve(tmp_path / "r", 250.0)
+        shared.read_twelve(tmp_path / "r", 250.0, {})
     settings = {"name": "db", "on_error": "raise", "skipped": {}, "verbose": 0}
     with pytest.raises(ValueError, match="50 samples a lead, expected 60"):
         shared.read_rows({"r": tmp_path / "r.hea"}, 60, 100.0, **settings)
