@@ -2,12 +2,13 @@
 
 from ._arrhythmia import fetch_mitdb, fetch_svdb, fetch_vfdb
 from ._challenge import load_challenge
-from ._counts import PaperCount, paper_counts
+from ._concatenate import concatenate_windows
 from ._cpsc2018 import fetch_cpsc2018
 from ._home import MissingFileError, get_data_home
+from ._iter_windows import iter_windows
 from ._long_term import fetch_ltafdb, fetch_ltdb
 from ._ludb import fetch_ludb
-from ._merge import concatenate_windows
+from ._paper_counts import PaperCount, paper_counts
 from ._physionet import fetch_physionet
 from ._ptbxl import fetch_ptbxl
 from ._records import read_record
@@ -16,7 +17,6 @@ from ._segment_rhythm import segment_rhythm
 from ._segment_windows import segment_windows, truth_masks
 from ._splits import check_split
 from ._synthetic import make_ecg
-from ._windows import iter_windows
 
 __all__ = [
     "MissingFileError",

@@ -11,7 +11,7 @@ from sklearn.utils import Bunch
 from ..utils._validation import check_option
 from ._databases import MITDB, SVDB, VFDB
 from ._fetch import fetch_windows
-from ._parameters import fill_fetcher
+from ._fetcher_docs import fill_fetcher
 from ._splits import assign_halves, warn_of_shared
 
 

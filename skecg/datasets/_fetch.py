@@ -32,10 +32,10 @@ from ._home import (
     show_progress,
     tell_notes,
 )
-from ._labels import Windows, check_labels, choose_windows
 from ._records import read_quietly
 from ._segment import check_generator, cut_windows, draw_shifts, mostly_missing, window_length
 from ._splits import draw_fairly
+from ._window_choice import Windows, check_labels, choose_windows
 
 _WITHOUT = "or read labels and positions alone (signal=False), which needs no .dat"
 _OF_SIGNAL = "is not calibrated"  # what the header reader says of a gain of 0: of no interest without the signal

@@ -10,7 +10,7 @@ from sklearn.utils import Bunch
 
 from ._databases import LTAFDB, LTDB
 from ._fetch import fetch_windows
-from ._parameters import fill_fetcher
+from ._fetcher_docs import fill_fetcher
 
 
 @fill_fetcher

@@ -26,8 +26,8 @@ from ._home import (
     list_names,
     locate_files,
 )
-from ._places import VERSION, find_database
 from ._registry import STAMPS_NAME, walk_records
+from ._versions import VERSION, find_database
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NO_SIGNAL = ("~", "-")  # what headers name where there is no signal file

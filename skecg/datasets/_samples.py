@@ -9,9 +9,8 @@ from types import TracebackType
 
 import numpy as np
 
-from ._headers import MISSING, MV_PER_UNIT, Header, Signal, n_bytes
+from ._headers import MISSING, MV_PER_UNIT, Header, Signal
 
-_PLAIN = {16, 212}  # formats that nearly all databases have; numpy takes them apart in a line or two
 _WIDE = {8, 24, 32, 524}  # formats whose samples need more than 16 bits
 _SUM = 1 << 16  # checksums are known modulo this
 _QUIET, _NEAR = 1 << 12, 1 << 14  # see _find_lone
@@ -169,11 +168,7 @@ def _find_lone(x: np.ndarray, at_end: bool) -> int:
 
 
 class _Reader:
-    """Digital samples, by numpy from the common formats and by wfdb from all others.
-
-    wfdb takes longer to parse the header again than to decode ten seconds of twelve leads. Where it reads the header
-    otherwise than it is written, it gets a copy in plain words.
-    """
+    """Digital samples by wfdb; where wfdb reads the header otherwise than it is written, from a copy in plain words."""
 
     def __init__(self, header: Header, leads: list[int], length: int) -> None:
         self.header, self.leads, self.length = header, leads, length
@@ -206,9 +201,7 @@ class _Reader:
         return found
 
     def _decode(self, a: int, b: int) -> list[np.ndarray]:
-        """Return the samples by numpy, or as wfdb decodes them from the record itself or a copy of its header."""
-        if all(self.header.signals[i].fmt in _PLAIN for i in self.leads):
-            return self._unpack(a, b)
+        """Return the samples as wfdb decodes them, from the record itself or from beside a copy of its header."""
         found = None
         if self.copy is None and not self.differences:
             try:
@@ -227,18 +220,6 @@ class _Reader:
                 raise ValueError(f"{self.header.path}: wfdb cannot read the signal: {error}") from error
             if found is None:
                 raise ValueError(f"{self.header.path}: wfdb does not read the signal as its header describes it")
-        return found
-
-    def _unpack(self, a: int, b: int) -> list[np.ndarray]:
-        """Return the samples out of the bytes of files in plain formats."""
-        found = []
-        for file, leads in self.header.files().items():
-            if leads[0] in self.leads:
-                ends = np.cumsum([self.header.signals[i].per_frame for i in leads])
-                first, total = self.header.signals[leads[0]], int(ends[-1])
-                path = self.header.path.parent / file
-                samples = _unpack(path, first.fmt, first.offset, a * total, b * total).reshape(b - a, total)
-                found += [lead.reshape(-1) for lead in np.split(samples, ends[:-1], axis=1)]
         return found
 
     def _read(self, path: Path, channels: list[int], a: int, b: int) -> list[np.ndarray] | None:
@@ -282,25 +263,6 @@ class _Reader:
             lines.append(f"{names[s.file]} {s.fmt}x{s.per_frame}+{s.offset} 1(0)/mV 0 0 0 0 0 lead")
         (folder / "record.hea").write_text("\n".join(lines) + "\n", encoding="ascii")
         return folder / "record"
-
-
-def _unpack(path: Path, fmt: int, offset: int, a: int, b: int) -> np.ndarray:
-    """Return the samples a to b, of all leads in turn, of a file of format 16 or 212."""
-    if fmt == 16:
-        samples = np.fromfile(path, "<i2", b - a, offset=offset + 2 * a)
-    else:  # 212: two samples of 12 bits in three bytes; the upper bits of both are in the middle one
-        pair = a // 2
-        size = n_bytes(212, b) - 3 * pair
-        content = np.zeros((-(-size // 3), 3), dtype=np.uint8)
-        there = np.fromfile(path, np.uint8, size, offset=offset + 3 * pair)
-        content.reshape(-1)[: len(there)] = there
-        low, middle, high = content.T.astype(np.int16)
-        # Shifted to the top of 16 bits and back, so that the sign comes along.
-        samples = np.stack([middle << 12 | low << 4, (middle & 0xF0) << 8 | high << 4], axis=1).reshape(-1) >> 4
-        samples = samples[a - 2 * pair : b - 2 * pair] if len(there) == size else samples[:0]
-    if len(samples) < b - a:
-        raise ValueError(f"{path} became shorter while it was read: read the record again")
-    return samples
 
 
 def _to_mv(digital: np.ndarray, signal: Signal, out: np.ndarray) -> None:

@@ -11,10 +11,10 @@ from sklearn.utils import Bunch
 
 from ..utils._leads import STANDARD_LEADS, canonical_name
 from ..utils._validation import check_fs, check_number, check_option
-from . import _rhythms_model as rhythms
-from . import _waves_model as model
-from ._disturbances import MAINS_PART, MUSCLE_PART, add_artefacts, add_noise
-from ._lead_vectors import LEAD_ORDER, project
+from . import _synthetic_rhythms as rhythms
+from . import _synthetic_waves as model
+from ._synthetic_leads import LEAD_ORDER, project
+from ._synthetic_noise import MAINS_PART, MUSCLE_PART, add_artefacts, add_noise
 from ._synthetic_truth import evidence_mask, mark_gaps, spans, wave_tables
 
 CLASSES = ("N", "PVC", "PAC", "LBBB", "RBBB", "1dAVb", "SB", "ST", "AF", "AFIB", "SVTA", "SBR")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import _waves_model as model
-from ._lead_vectors import lead_matrix
-from ._rhythms_model import Train
+from . import _synthetic_waves as model
+from ._synthetic_leads import lead_matrix
+from ._synthetic_rhythms import Train
 
 _WAVES = np.dtype(
     [("label", "U4"), ("r", np.int64)]

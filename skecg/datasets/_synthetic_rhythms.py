@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _waves_model as model
-from ._lead_vectors import across
+from . import _synthetic_waves as model
+from ._synthetic_leads import across
 
 # Rhythms that go by two names, and the one used here.
 SAME = {"AF": "AFIB", "SB": "SBR"}

@@ -7,7 +7,7 @@ import pytest
 from sklearn.utils import Bunch
 
 from skecg.datasets._databases import AAMI, LTDB, MITDB, VFDB
-from skecg.datasets._labels import check_labels, choose_windows
+from skecg.datasets._window_choice import check_labels, choose_windows
 
 NOTES = [(10, "+", "(N"), (300, "N", ""), (400, "V", ""), (500, "+", "(AFIB"), (600, "A", ""), (650, '"', "MISSB"),
          (700, "N", ""), (900, "+", "(AFIB"), (1000, "+", "(AFL"), (1300, "N", ""), (1399, "+", "(N")]  # fmt: skip

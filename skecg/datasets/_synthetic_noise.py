@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from . import _waves_model as model
-from ._lead_vectors import lead_matrix
+from . import _synthetic_waves as model
+from ._synthetic_leads import lead_matrix
 
 # Windows of noise made at a time, and the most values of theirs: they bound the memory beside the data.
 _BATCH, _BATCH_VALUES = 1024, 2**24

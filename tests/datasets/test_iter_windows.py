@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skecg.datasets import _windows, iter_windows, read_record
+from skecg.datasets import _iter_windows, iter_windows, read_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:wfdb")  # pandas 3 deprecates what wfdb calls
 
@@ -65,7 +65,7 @@ def test_windows_are_those_of_the_whole_record(
     expected = expected_starts(length, n, step, tail)
     settings_ = dict(window=n / FS, stride=step / FS, leads=["III", "I"], batch_size=batch_size, tail=tail)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_windows, "_PIECE", piece)
+        patch.setattr(_iter_windows, "_PIECE", piece)
         if not expected:
             with pytest.warns(UserWarning, match=f"{length} samples are fewer than a window of {n}: it gives no"):
                 assert list(iter_windows(folder / "100", **settings_)) == []
@@ -85,7 +85,7 @@ def test_windows_are_those_of_the_whole_record(
 def test_every_format_in_pieces(tmp_path, write_record, monkeypatch, fmt):
     write_record(tmp_path, fmt=fmt, n=1001)
     whole = read_record(tmp_path / "100").data
-    monkeypatch.setattr(_windows, "_PIECE", 101)
+    monkeypatch.setattr(_iter_windows, "_PIECE", 101)
     batches, found = gather(iter_windows(tmp_path / "100", window=97 / FS, tail="pad", batch_size=4))
     np.testing.assert_array_equal(np.hstack(found["data"])[:, :1001], whole)
     assert batches[-1].verified
@@ -101,7 +101,7 @@ def test_format_8_of_differences_is_added_up_over_pieces(tmp_path, monkeypatch):
     np.testing.assert_array_equal(whole.data[0], (samples[:, 0] / 100).astype(np.float32))
     np.testing.assert_array_equal(whole.data[1, :-3], (samples[3:, 1] / 100).astype(np.float32))
     np.testing.assert_array_equal(read_record(tmp_path / "d", sampfrom=77, sampto=99).data, whole.data[:, 77:99])
-    monkeypatch.setattr(_windows, "_PIECE", 26)
+    monkeypatch.setattr(_iter_windows, "_PIECE", 26)
     batches, found = gather(iter_windows(tmp_path / "d", window=0.1))
     np.testing.assert_array_equal(np.hstack(found["data"]), whole.data)
     assert batches[-1].verified and found["n_missing"].tolist() == [[0, 0]] * 49 + [[0, 3]]
@@ -187,7 +187,7 @@ def test_damage_stops_before_the_last_batch(tmp_path, write_record):
 
 def test_damage_at_the_start_or_in_the_tail_shows(tmp_path, write_record, monkeypatch):
     write_record(tmp_path, n=1000, fmt="16")
-    monkeypatch.setattr(_windows, "_PIECE", 100)
+    monkeypatch.setattr(_iter_windows, "_PIECE", 100)
     good = (tmp_path / "100.dat").read_bytes()
     flip(tmp_path / "100.dat", 3997)  # behind the last window
     with pytest.raises(ValueError, match="checksum"):

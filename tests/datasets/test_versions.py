@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from skecg.datasets._http import Policy
-from skecg.datasets._places import find_database, find_version
+from skecg.datasets._versions import find_database, find_version
 
 LISTING = b'<html><a href="../">up</a><a href="0.9.0/">0.9.0/</a><a href="1.10.0/">1.10.0/</a><a href="1.9.0/">..</a>'
 FAST = Policy(connect=2, read=0.4, back_off=0.01)

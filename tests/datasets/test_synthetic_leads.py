@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skecg.datasets import make_ecg
-from skecg.datasets._lead_vectors import across, degrees_to_axis, frontal_axis, lead_matrix, turns, turns_about_ii
+from skecg.datasets._synthetic_leads import across, degrees_to_axis, frontal_axis, lead_matrix, turns, turns_about_ii
 from tests.windows import bunch, clean, labelled, rows
 
 TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")

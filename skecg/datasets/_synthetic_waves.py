@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._lead_vectors import LEAD_II, across, degrees_to_axis, turns, turns_about_ii
+from ._synthetic_leads import LEAD_II, across, degrees_to_axis, turns, turns_about_ii
 
 _BATCH = 2**20  # timesteps of windows rendered at a time, which bounds the memory beside the heart vectors
 

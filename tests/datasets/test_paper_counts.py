@@ -11,7 +11,7 @@ import pytest
 import wfdb
 
 from skecg.datasets import PaperCount, paper_counts
-from skecg.datasets._counts import count_windows, judge
+from skecg.datasets._paper_counts import count_windows, judge
 
 FS = 10.0  # a window reaches from 10 samples before to 10 samples after
 
