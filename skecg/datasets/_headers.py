@@ -128,9 +128,11 @@ def read_header(path: Path) -> Header:
         For a header that is not one, is incomplete or contradicts itself.
     """
     if not path.exists():
+        given = path.with_suffix("")  # as the user wrote it
+        hint = f"; give the record without an extension, {given.with_suffix('')}" if given.suffix else ""
         raise MissingFileError(
             f"{path} is missing: a WFDB record is read by its header; check the path, or put the record's .hea file "
-            f"there beside its signal file",
+            f"there beside its signal file{hint}",
             [path.name],
         )
     if not path.is_file():

@@ -86,7 +86,8 @@ def fetch_physionet(
     Returns
     -------
     result : Bunch
-        With one entry a record, in the order of the database's list or of ``records``:
+        With one entry a record, in the order of the database's list or of ``records`` (``"local"``: by name, numbers
+        by their size):
 
         record : ndarray of str, shape (n_records,)
             Names, as paths inside the database.
@@ -265,8 +266,9 @@ class _Source:
         return set()
 
     def local_records(self) -> list[str]:
-        """Return the records whose headers lie in the folder."""
-        names = sorted(name.removesuffix(".hea") for name in lying_there(self.folder) if name.endswith(".hea"))
+        """Return the records whose headers lie in the folder, by name, numbers in it by their size."""
+        names = [name.removesuffix(".hea") for name in lying_there(self.folder) if name.endswith(".hea")]
+        names.sort(key=lambda name: [part.zfill(12) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
         names = [name for name in names if name.startswith(self.database.prefix)] or names
         if not names:
             raise _nothing_left(self, {})

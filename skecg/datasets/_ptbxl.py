@@ -6,6 +6,7 @@ import ast
 import math
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -63,6 +64,7 @@ RIBEIRO: dict[str, tuple[str, ...]] = {
 # 460 too. What was left out of the rest, and which other records are equal, could not be looked up.
 WITHDRAWN = (137, 139, 140, 141, 142, 143, 145, 456, 458, 459, 461, 462)
 DUPLICATES = ((456, 457), (459, 460))
+N_RECORDS = {"1.0.1": 21_837, "1.0.3": 21_799}
 _SPLITS = {9: "validation", 10: "test"}
 _HIDDEN_AGE = 300.0  # what 1.0.3 writes for every age over 89
 
@@ -235,6 +237,13 @@ def fetch_ptbxl(
     path = get_files(folder, table, PTBXL, on_error="raise", **settings)["the table of records"][0]
     rows = {str(row.record): row for row in read_rows_of_table(path)}
     version = "1.0.1" if any(str(record) in rows for record in WITHDRAWN) else PTBXL.version
+    if records is None and len(rows) < N_RECORDS[version]:
+        warnings.warn(
+            f"the table {path} has {len(rows):,} of the {N_RECORDS[version]:,} records of PTB-XL {version}, all of "
+            f"which were asked for; records='local' says that a part is meant",
+            UserWarning,
+            stacklevel=2,
+        )
     names = list(rows) if records is None or local else check_names(records, rows, f"the ecg_id of {path}")
     names = [
         name

@@ -35,10 +35,10 @@ def read_record(
 ) -> Bunch:
     """Read a WFDB record from the disk: signal in mV, and its annotations where they are asked for.
 
-    The samples are decoded by wfdb. Before that, the header is parsed strictly (wfdb replaces a damaged sampling rate or gain by a default without a word) and the sizes of the files are
-    compared with it; after it, the 16-bit checksum and the initial value of every lead are compared with the header's,
-    which wfdb does not do. Annotations are decoded with bounds on every step (wfdb can be made to loop for ever by one
-    wrong character).
+    The samples are decoded by wfdb. Before that, the header is parsed strictly (wfdb replaces a damaged sampling rate
+    or gain by a default without a word) and the sizes of the files are compared with it; after it, the 16-bit checksum
+    and the initial value of every lead are compared with the header's, which wfdb does not do. Annotations are decoded
+    with bounds on every step (wfdb can be made to loop for ever by one wrong character).
 
     Parameters
     ----------

@@ -219,7 +219,10 @@ def truth_masks(
     if not isinstance(windows, Mapping):
         raise TypeError(f"windows must be what segment_windows returns; got a {type(windows).__name__}")
     if lacking := {"beats", "start", "target", "fs", "n_timesteps"} - set(windows):
-        raise ValueError(f"windows has no {', '.join(sorted(lacking))}: pass what segment_windows returns")
+        raise ValueError(
+            f"windows has no {', '.join(sorted(lacking))}: pass what segment_windows, or segment_beats, returns; a "
+            f"fetcher's windows do not tell the beats inside"
+        )
     check_option("kind", kind, ("span", "qrs"))
     beats, n, start = windows["beats"], windows["n_timesteps"], np.asarray(windows["start"])
     counts = np.diff(beats.offsets)
