@@ -34,6 +34,7 @@ _MEDIAN_WINDOW = 0.4  # s: longer than twice nearly every QRS, so that its media
 _BLUR_SD = 0.167  # s
 _NAMED = ("median", "running_median", "blur")
 _IN_SECONDS = ("running_median", "blur")
+_SOFT = 1e-2  # steps of the mask below this count less in the slope of its total variation
 _PATIENCE = 20  # iterations over which the objective must go on falling
 # Adam's epsilon; its usual 1e-8 would amplify the last bit of a vanishing gradient. With a mean, gradients shrink with
 # the number of values learned, and epsilon with them (1e-4 for 48 knots of one lead).
@@ -376,8 +377,17 @@ class MaskDeletion(BaseExplainer):
         reduce = torch.mean if self.reduction == "mean" else torch.sum
         cost = self.lambda1 * reduce((1 - mask).abs(), dim=(1, 2))
         if self.lambda2:
-            cost = cost + self.lambda2 * reduce(mask.diff(dim=-1).abs().sum(-1), dim=1)
+            cost = cost + self.lambda2 * reduce(_variation(mask.diff(dim=-1)).sum(-1), dim=1)
         return cost + score_of(mask * x + (1 - mask) * filled, constant, index)
+
+
+def _variation(step: torch.Tensor) -> torch.Tensor:
+    """Return ``|step|``, with a slope that is not all or nothing about zero.
+
+    There the sign is a matter of the last bit, and Adam makes a full step of it.
+    """
+    soft = (step**2 + _SOFT**2).sqrt()
+    return soft + (step.abs() - soft).detach()
 
 
 def _score_of(
