@@ -27,7 +27,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "auto_examples/**.ipynb"]
+exclude_patterns = ["_build", "auto_examples/**.ipynb", "studies/*.md"]  # studies: parts of papers.md
 templates_path = ["_templates"]
 
 html_theme = "pydata_sphinx_theme"

@@ -35,8 +35,8 @@ def chosen(ecg: Bunch, clf: Any, unseen: np.ndarray, seed: int, tried: int = 20)
     found = []
     for label in CLASSES:
         own = recognised(ecg, clf, unseen, tried, seed, classes=(label,))
-        alone = recognised(ecg, clf, own, tried, seed, "lstm", classes=(label,))
         if len(own):
+            alone = recognised(ecg, clf, own, tried, seed, "lstm", classes=(label,))
             found.append((int(alone[0]), True) if len(alone) else (int(own[0]), False))
     if not found:
         raise SystemExit("the network recognises no window of any class: train it longer (without --quick)")
@@ -48,7 +48,7 @@ def draw(ecg: Bunch, rows: np.ndarray, alone: np.ndarray, explained: dict[str, B
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(
-        len(rows), len(explained), squeeze=False, figsize=(3.4 * len(explained), 2.5 * len(rows)), layout="constrained"
+        len(rows), len(explained), squeeze=False, figsize=(3.4 * len(explained), 2.6 * len(rows)), layout="constrained"
     )
     for column, (name, result) in enumerate(explained.items()):
         for i, (row, ax) in enumerate(zip(rows, axes[:, column], strict=True)):
@@ -65,10 +65,8 @@ def draw(ecg: Bunch, rows: np.ndarray, alone: np.ndarray, explained: dict[str, B
             )
             kind = "probability" if "mask" in name else "logit"
             blind = "; the LSTM alone does not recognise it" if "LSTM" in name and not alone[i] else ""
-            display.ax_.set_title(f"{label}, {kind} {result.score[i]:.2f}{blind}", loc="left", fontsize=8)
-        axes[0, column].annotate(
-            name, (0.5, 1.22), xycoords="axes fraction", ha="center", fontsize=11, annotation_clip=False
-        )
+            title = f"{name}\n{label}, {kind} {result.score[i]:.2f}{blind}"
+            display.ax_.set_title(title, loc="left", fontsize=8)
     return figure
 
 

@@ -46,8 +46,8 @@ def tiled(folder: Path, hours: float) -> Path:
             left -= out.write(record.with_suffix(".dat").read_bytes()[:left])
             if not left:
                 break
-    leads = f"{path.name}.dat 212 200 11 1024\n" * 2
-    path.with_suffix(".hea").write_text(f"{path.name} 2 {FS} {n}\n{leads}")
+    # neither initial value nor checksum nor name: what stands in a header is compared
+    path.with_suffix(".hea").write_text(f"{path.name} 2 {FS} {n}\n" + f"{path.name}.dat 212 200 11 1024\n" * 2)
     return path
 
 
@@ -82,12 +82,13 @@ def memory_case(path: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 @row("S12", "Speed", "A day of ECG, Grad-CAM")
 def day(quick: bool) -> Iterator[Line]:
-    short, long = (1 / 6, 1.0) if quick else (1.0, 24.0)
+    short, long = (1.0, 3.0) if quick else (1.0, 24.0)
+    timed = short if quick else long
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        path = tiled(folder, long)
-        yield _time(path, long, folder / "out", quick)
-        yield _memory([tiled(folder, short), path], [short, long], quick)
+        paths = {hours: tiled(folder, hours) for hours in (short, long)}
+        yield _time(paths[timed], timed, folder / "out", quick)
+        yield _memory(paths, quick)
 
 
 def _time(path: Path, hours: float, out: Path, quick: bool) -> Line:
@@ -139,17 +140,17 @@ def _blended(windows: np.ndarray) -> np.ndarray:
     return (weighted[1:, :half] + weighted[:-1, half:]).ravel()
 
 
-def _memory(paths: list[Path], hours: list[float], quick: bool) -> Line:
-    function = f"{__name__}:memory_case"
-    peaks = np.array([[peak_memory(function, str(path)) for path in paths] for _ in range(1 if quick else 5)])
+def _memory(paths: dict[float, Path], quick: bool) -> Line:
+    function, (short, long) = f"{__name__}:memory_case", paths
+    peaks = np.array([[peak_memory(function, str(path)) for path in paths.values()] for _ in range(1 if quick else 5)])
     growth = Ratio.of(peaks[:, 1], peaks[:, 0])
-    told = ", ".join(f"{h:.2g} h {np.median(of):.1f}" for h, of in zip(hours, peaks.T, strict=True))
+    told = ", ".join(f"{hours:g} h {np.median(of):.1f}" for hours, of in zip(paths, peaks.T, strict=True))
     met = growth.median <= 1.05
-    note = f"Peak memory of {hours[1]:g} h over that of {hours[0]:.2g} h: {growth} of 1.05; MiB above rest: {told}."
+    note = f"Peak memory of {long:g} h over that of {short:g} h: {growth} of 1.05; MiB above rest: {told}."
     return Line(
-        work=f"the same; peak RSS above rest in a fresh process, MiB: {told}",
-        anchor=f"the first {hours[0]:.2g} h of it",
-        measured=f"{hours[1]:g} h / {hours[0]:.2g} h {growth}",
+        work=f"the same, {long:g} h and the first {short:g} h; peak RSS above rest in a fresh process, MiB: {told}",
+        anchor=f"the first {short:g} h",
+        measured=f"{long:g} h / {short:g} h {growth}",
         limit="1",
         goal="<= 1.05",
         met=met,
