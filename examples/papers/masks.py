@@ -17,38 +17,36 @@ from scipy.stats import rankdata
 from skecg import MaskDeletion
 from skecg.explain import VIJAYARANGAN_2020, VIJAYARANGAN_2020_ASSUMED
 
+# All but the first rows learn one mask of 48 values, at a quarter of the defaults' cost.
+ONE = {"n_knots": 48}
 VARIATIONS = {
-    "defaults": {},
-    "replacement 0": {"replacement": 0.0},
-    "replacement median": {"replacement": "median"},
-    "replacement blur": {"replacement": "blur"},
-    "replacement: best of running median, median, blur": {"replacement": ["running_median", "median", "blur"]},
-    "24 knots": {"n_knots": 24},
-    "36 knots": {"n_knots": 36},
-    "72 knots": {"n_knots": 72},
+    "defaults: 20, 28, 40 and 56 knots": {},
+    "48 knots": ONE,
+    "20 knots": {"n_knots": 20},
+    "28 knots": {"n_knots": 28},
+    "40 knots": {"n_knots": 40},
+    "56 knots": {"n_knots": 56},
     "96 knots": {"n_knots": 96},
     "one value a sample": {"n_knots": None},
-    "one value a sample, lambda2 .3": {"n_knots": None, "lambda2": 0.3},
-    "lambda1 1": {"lambda1": 1.0},
-    "lambda1 2": {"lambda1": 2.0},
-    "lambda1 5": {"lambda1": 5.0},
-    "lambda1 10": {"lambda1": 10.0},
-    "lambda2 0": {"lambda2": 0.0},
-    "lambda2 .02": {"lambda2": 0.02},
-    "lambda2 .05": {"lambda2": 0.05},
-    "lambda2 .1": {"lambda2": 0.1},
-    "lambda2 .2": {"lambda2": 0.2},
-    "36 knots, lambda1 2, lambda2 .05": {"n_knots": 36, "lambda1": 2.0, "lambda2": 0.05},
-    "36 knots, lambda1 3, lambda2 .1": {"n_knots": 36, "lambda1": 3.0, "lambda2": 0.1},
-    "lambda1 5, lambda2 .1": {"lambda1": 5.0, "lambda2": 0.1},
-    "cosine from .1": {"lr": 0.1, "schedule": "cosine"},
-    "250 iterations": {"n_iter": 250},
-    "from 1": {"init": 1.0},
-    "from .5": {"init": 0.5},
-    "logit, lambda1 10": {"output": "logit", "lambda1": 10.0},
+    "replacement 0": {**ONE, "replacement": 0.0},
+    "replacement median": {**ONE, "replacement": "median"},
+    "replacement blur": {**ONE, "replacement": "blur"},
+    "replacement: best of running median, median, blur": {**ONE, "replacement": ["running_median", "median", "blur"]},
+    "lambda1 1": {**ONE, "lambda1": 1.0},
+    "lambda1 3": {**ONE, "lambda1": 3.0},
+    "lambda1 8": {**ONE, "lambda1": 8.0},
+    "lambda2 0": {**ONE, "lambda2": 0.0},
+    "lambda2 .02": {**ONE, "lambda2": 0.02},
+    "lambda2 .1": {**ONE, "lambda2": 0.1},
+    "lambda2 .2": {**ONE, "lambda2": 0.2},
+    "cosine from .1": {**ONE, "lr": 0.1, "schedule": "cosine"},
+    "250 iterations": {**ONE, "n_iter": 250},
+    "from 1": {**ONE, "init": 1.0},
+    "from .5": {**ONE, "init": 0.5},
+    "logit, lambda1 10": {**ONE, "output": "logit", "lambda1": 10.0},
 }
 LITERAL = {**VIJAYARANGAN_2020, **VIJAYARANGAN_2020_ASSUMED}
-_FEW = ("defaults", "replacement 0", "24 knots", "36 knots", "lambda1 1", "lambda1 5", "lambda2 .05", "from 1")
+_FEW = ("defaults: 20, 28, 40 and 56 knots", "48 knots", "replacement 0", "lambda1 3", "lambda2 0", "from 1")
 
 
 def agreement(a: np.ndarray, b: np.ndarray) -> float:
@@ -103,7 +101,7 @@ def study(args, branch: str) -> str:
         lines.append(line)
     header = [
         "settings", f"pointing (mean; {', '.join(EVIDENCE)})", "average precision", "mass", "mask: mean / least / most",
-        "score before, after", "rank correlation with the defaults", "iterations",
+        "score before, after", "rank correlation with the defaults' masks", "iterations",
     ]  # fmt: skip
     title = "The whole network" if branch == "all" else f"The {branch.upper()} branch alone, the others silenced"
     return "\n".join([f"### {title}", "", table(header, lines)])
