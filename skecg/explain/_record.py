@@ -280,7 +280,8 @@ def _run(
             score, code = np.full(len(rows), np.nan, dtype=np.float32), np.full((len(rows), 2), -1, dtype=np.int32)
             if len(whole):
                 relevance, score[whole], probability[whole], code[whole], doubts = _explain_block(
-                    explainer, classifier, np.ascontiguousarray(windows[whole]), target
+                    explainer, classifier, np.ascontiguousarray(windows[whole] if len(whole) < len(rows) else windows),
+                    target,
                 )
                 counts.update(doubts)
                 for row, values in zip(whole, relevance, strict=True):
