@@ -140,7 +140,7 @@ def explain(ecg, truth, clf, test, args) -> None:
     X, y = ecg.data[rows], ecg.target[rows]
     placed = truth[rows].any((1, 2))
     print(f"\n== {len(rows)} recognised test windows explained; {placed.sum()} of them have evidence with a place")
-    explainers = {"Grad-CAM": GradCAM1D(clf), "mask": MaskDeletion(clf, verbose=1)}
+    explainers = {"Grad-CAM": GradCAM1D(clf), "mask": MaskDeletion(clf, n_knots=48, verbose=1)}
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # such as: the replaced signal itself scores as the class
         results = {name: explainer.explain(X, target=y) for name, explainer in explainers.items()}
