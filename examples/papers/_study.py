@@ -148,7 +148,7 @@ def trained_to_be_explained(seed: int, work: Path | None, quick: bool, device: s
 
 def synthetic(seed: int, work: Path | None, quick: bool, device: str = "auto") -> tuple[Bunch, Any, Any]:
     """Return windows of make_ecg, a pipeline trained on a part of the patients, and the rows of all others."""
-    n, epochs, width = (1500, 4, 2) if quick else (8000, 10, 4)
+    n, epochs, width = (1500, 4, 2) if quick else (4000, 8, 4)
     ecg = make_ecg(n, classes=CLASSES, n_patients=n // 40, random_state=seed)
     patients = np.unique(ecg.groups)
     held = np.isin(ecg.groups, np.random.RandomState(seed).permutation(patients)[: len(patients) // 4])
