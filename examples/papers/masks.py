@@ -111,7 +111,7 @@ def main() -> None:
     """Read the command line, explain, print and write."""
     args_parser = parser(__doc__)
     args_parser.add_argument("--per-class", type=int, default=None, help="windows a class and seed; 40, quick 8")
-    args_parser.add_argument("--branches", nargs="+", default=["lstm", "all"], choices=("lstm", "cnn", "all"))
+    args_parser.add_argument("--branches", nargs="+", default=["lstm"], choices=("lstm", "cnn", "all"))
     args_parser.add_argument("--full", action="store_true", help="every setting for the whole network too (hours)")
     args = args_parser.parse_args()
     args.seeds = args.seeds or ([0] if args.quick else [0, 1, 2])
@@ -124,7 +124,7 @@ def main() -> None:
     print(text)
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
-        Path(args.out / "masks.md").write_text(text + "\n")
+        Path(args.out / f"masks_{'_'.join(args.branches)}.md").write_text(text + "\n")
 
 
 if __name__ == "__main__":
