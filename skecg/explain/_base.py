@@ -355,7 +355,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         hit = labels[:, None] == np.asarray(classifier.classes_)[None, :]
         if not np.all(hit.any(1)):
             raise ValueError(
-                f"target {np.unique(labels[~hit.any(1)])} is not among the classes {list(classifier.classes_)}: the "
+                f"target {np.unique(labels[~hit.any(1)])} is not among the classes {classifier.classes_.tolist()}: the "
                 "network was not trained on it; explain one of these, or train with windows of it"
             )
         return hit.argmax(1)
