@@ -31,7 +31,7 @@ def run(name: str, seed: int, ecg, args) -> np.ndarray:
     kept = None
     if args.work is not None:
         args.work.mkdir(parents=True, exist_ok=True)
-        kept = args.work / f"dechazal-{name}-{args.width}-{args.epochs}-{args.most}-{seed}.json"
+        kept = args.work / f"dechazal-{name}-{args.width}-{args.epochs}-{args.most}-{args.quick}-{seed}.json"
         if kept.is_file():
             return np.array(json.loads(kept.read_text()))
     train = np.flatnonzero(ecg.split == "DS1")
@@ -45,7 +45,9 @@ def run(name: str, seed: int, ecg, args) -> np.ndarray:
     clf.fit(ecg.data[train], ecg.target[train])
     predicted = clf.predict(ecg.data[test])
     if kept is not None:
-        kept.write_text(json.dumps(predicted.tolist()))
+        part = kept.with_suffix(".part")
+        part.write_text(json.dumps(predicted.tolist()))
+        part.replace(kept)
     return predicted
 
 

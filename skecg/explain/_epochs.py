@@ -112,11 +112,9 @@ def relevance_over_epochs(
     files = _find(classifier, checkpoints, epochs)
 
     # A copy of the whole nest, whose network gets the weights of one epoch after the other.
-    working = copy.copy(explainer)
-    fitted = copy.deepcopy(explainer._fitted())
-    working.estimator, working.verbose = fitted, 0
-    vars(working).pop("estimator_", None)
-    _, twin = unwrap(fitted)
+    working = copy.deepcopy(explainer)
+    working.verbose = 0
+    _, twin = unwrap(working._fitted())
     y = np.asarray(y)
     out: dict[str, list] = {"accuracy": [], "relevance": [], "share_by_window": []}
     from tqdm.auto import tqdm

@@ -6,18 +6,21 @@ import copy
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.utils import Bunch
 
 from ..classifiers import ECGClassifier
 from ..datasets import read_record
+from ..datasets._records import find_leads
 from ..utils._validation import check_fs, check_number, check_option
 from ._base import BaseExplainer, unwrap
 from ._store import MemoryStore, NpyStore, ZarrStore, import_zarr, read_facts
@@ -34,7 +37,6 @@ def explain_record(
     *,
     fs: float | None = None,
     leads: int | str | Sequence[int | str] | None = None,
-    window: float | None = None,
     stride: float | None = None,
     blend: str = "hann",
     target: Any = None,
@@ -46,8 +48,8 @@ def explain_record(
 
     Windows of the network's length are taken every ``stride`` seconds, and one at the very end, so that every sample
     is in a window. Where windows overlap, their relevance is averaged with weights. A window in which samples are
-    missing (NaN) is left out and counted. Memory does not grow with the recording where ``out`` is given and the
-    record is read from files.
+    missing (NaN or infinite) is left out and counted. Memory does not grow with the recording where ``out`` is given
+    and the record is read from files. Two processes must not write to one ``out`` at a time.
 
     Parameters
     ----------
@@ -62,9 +64,6 @@ def explain_record(
     leads : int, str or sequence, default=None
         The leads, by position or name, in the order of the network's. None takes the record's first one for a network
         of one lead, and otherwise all.
-    window : float, default=None
-        Length of a window, s. Needed only where steps before the network change the number of samples; it is refused
-        if the relevance is not as long as the window.
     stride : float, default=None
         Step from window to window, s; None takes half a window.
     blend : {"hann", "mean"}, default="hann"
@@ -104,6 +103,8 @@ def explain_record(
             Of each class (multi-label: each label); NaN where samples are missing.
         classes, lead_names : list of str
             Columns of ``probability``, rows of ``relevance``.
+        lead_positions : list of int
+            Which leads of the record these are.
         fs, window, stride : float
             Hz, s, s.
         record : str
@@ -144,7 +145,10 @@ def explain_record(
     if not isinstance(explainer, BaseExplainer):
         raise TypeError(f"explainer must be one of skecg.explain's; got a {type(explainer).__name__}")
     check_option("blend", blend, ("hann", "mean"))
-    _, classifier = unwrap(explainer._fitted())
+    annotations = None if annotations is None else _check_annotations(Path(annotations).expanduser())
+    explainer._check_parameters()
+    before, classifier = unwrap(explainer._fitted())
+    explainer._given_target(classifier, 1, explainer.target if target is None else target)
     source = _Source(record, fs, leads, classifier.n_leads_)
     known = explainer.fs if explainer.fs is not None else classifier.fs
     if known is not None and not np.isclose(known, source.fs):
@@ -153,8 +157,6 @@ def explain_record(
             "first (skecg.preprocessing.Resampler)"
         )
     n = classifier.n_timesteps_
-    if window is not None:
-        n = round(check_number("window", window, low=0, strict=True, unit="(s)") * source.fs)
     step = n // 2 if stride is None else round(check_number("stride", stride, low=0, strict=True) * source.fs)
     if not 1 <= step <= n:
         raise ValueError(
@@ -166,14 +168,20 @@ def explain_record(
     if start[-1] + n < source.length:
         start = np.append(start, source.length - n)
 
+    names = {id(m): name for name, m in classifier.module_.named_modules()}  # a layer may be given as itself
+    parameters = explainer.get_params(deep=False)
     quiet = copy.copy(explainer)  # the user's own keeps its progress bar
     quiet.verbose = 0
     work = {
         "format": _FORMAT,
         "explainer": type(explainer).__name__,
-        "parameters": {k: repr(v) for k, v in explainer.get_params(deep=False).items() if k not in _NOT_WORK},
+        "parameters": {k: names.get(id(v), repr(v)) for k, v in parameters.items() if k not in _NOT_WORK},
+        "network": repr(classifier.module_),
         "weights": _digest_of(classifier.module_.state_dict()),
-        "steps": [repr(steps) for steps in unwrap(explainer._fitted())[0]],
+        "classes": [[type(label).__name__, str(label)] for label in classifier.classes_],
+        "multilabel": bool(classifier.multilabel_),
+        "cut": np.asarray(classifier._cut()).tolist(),
+        "steps": [joblib.hash(steps) for steps in before],  # what they learned included
         "target": repr(explainer.target if target is None else target),
         "record": source.identity(),
         "window": n,
@@ -187,6 +195,7 @@ def explain_record(
         "relevance_kind": explainer.relevance_kind,
         "classes": [str(label) for label in classifier.classes_],
         "lead_names": source.lead_names,
+        "lead_positions": source.positions,
         "fs": source.fs,
         "window": n / source.fs,
         "stride": step / source.fs,
@@ -198,7 +207,8 @@ def explain_record(
         found = read_facts(path)
         if found.get("digest") != digest:
             raise ValueError(
-                f"{path} holds the result of another record, explainer or other settings: delete it or pass another out"
+                f"{path} holds the result of another record, explainer or other settings (a record whose files were "
+                "changed or copied since counts as another): delete it or pass another out"
             )
         arrays, facts = _kind(path).load(path), found
     else:
@@ -231,6 +241,7 @@ def explain_record(
         probability=arrays["probability"],
         classes=facts["classes"],
         lead_names=facts["lead_names"],
+        lead_positions=facts["lead_positions"],
         fs=facts["fs"],
         window=facts["window"],
         stride=facts["stride"],
@@ -241,7 +252,7 @@ def explain_record(
     )
     _warn(result, type(explainer).__name__)
     if annotations is not None:
-        _annotate(result, Path(annotations).expanduser())
+        _annotate(result, annotations)
     return result
 
 
@@ -275,7 +286,7 @@ def _run(
             total, sums = np.zeros((len(signal), b - a)), np.zeros(b - a)
             total[:, : tail.shape[1]], sums[: len(mass)] = tail, mass
             windows = np.lib.stride_tricks.sliding_window_view(signal, n, axis=1)[:, rows - a].transpose(1, 0, 2)
-            whole = np.flatnonzero(~np.isnan(windows).any((1, 2)))
+            whole = np.flatnonzero(np.isfinite(windows).all((1, 2)))
             probability = np.full((len(rows), classifier.n_outputs_), np.nan, dtype=np.float32)
             score, code = np.full(len(rows), np.nan, dtype=np.float32), np.full((len(rows), 2), -1, dtype=np.int32)
             if len(whole):
@@ -285,6 +296,8 @@ def _run(
                 )
                 counts.update(doubts)
                 for row, values in zip(whole, relevance, strict=True):
+                    if not np.isfinite(values).all():
+                        continue  # it would take its neighbours' relevance with it
                     at = slice(int(rows[row]) - a, int(rows[row]) - a + n)
                     total[:, at] += weight * values
                     sums[at] += weight
@@ -309,11 +322,11 @@ def _explain_block(
     if result.relevance.shape[-1] != X.shape[-1]:
         raise ValueError(
             f"the steps before the network turn windows of {X.shape[-1]} samples into {result.relevance.shape[-1]}, so "
-            "relevance cannot be aligned with the record: resample the record first"
+            "relevance cannot be aligned with the record: resample the record first, and explain without that step"
         )
     logits = result.logits.astype(np.float64)
     probability = expit(logits) if classifier.multilabel_ else softmax(logits, axis=1)
-    predicted = logits.argmax(1)
+    predicted = np.where(np.isnan(logits), -np.inf, logits).argmax(1)
     if classifier.n_outputs_ == 2 and not classifier.multilabel_:  # two classes obey the threshold
         predicted = (logits[:, 1] - logits[:, 0] > float(classifier._cut())).astype(int)
     explained = (result.target[:, None] == np.asarray(classifier.classes_)).argmax(1)
@@ -334,6 +347,8 @@ class _Source:
                 raise ValueError(f"fs={fs!r}, but the header of {self.path} says {header.fs:g} Hz")
             self.leads, self.fs, self.name = leads, header.fs, header.record
             self.lead_names, self.length = list(header.lead_names), header.n_timesteps
+            whole = read_record(self.path, signal=False)
+            self.positions = find_leads(whole.lead_names, leads, self.name)
             if self.length is None:
                 raise ValueError(f"the header of {self.path} gives no length: read it as a whole and pass the Bunch")
             count = len(self.lead_names)
@@ -352,12 +367,18 @@ class _Source:
                 )
             self.fs = check_fs(fs, "explain_record of an array")
             self.data = record if record.ndim == 2 else record[None]
+            if self.data.shape[0] > self.data.shape[1]:
+                raise ValueError(
+                    f"record has shape {self.data.shape}, which looks like (n_timesteps, n_leads): pass record.T"
+                )
             names = [str(i) for i in range(len(self.data))] if names is None else list(names)
-            chosen = range(len(self.data)) if leads is None else [leads] if isinstance(leads, int | str) else leads
+            one = isinstance(leads, int | np.integer | str)
+            chosen = range(len(self.data)) if leads is None else [leads] if one else leads
             try:
                 self.rows = [names.index(i) if isinstance(i, str) else range(len(names))[i] for i in chosen]
             except (ValueError, IndexError) as error:
                 raise ValueError(f"leads {leads!r} are not among the record's {names}") from error
+            self.positions = list(self.rows)
             self.lead_names, self.length, count = [names[i] for i in self.rows], self.data.shape[1], len(self.rows)
         if count != n_leads:
             raise ValueError(
@@ -373,13 +394,15 @@ class _Source:
         return np.array(self.data[self.rows, a:b], dtype=np.float32)
 
     def identity(self) -> list:
-        """Return what tells this recording from others without reading all of it."""
+        """Return what tells this recording from others: the files' sizes and times, or a digest of the array."""
         if self.path is not None:
             files = [p for p in sorted(self.path.parent.glob(f"{self.path.name}.*")) if p.suffix in _SIGNAL]
             facts: Any = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
         else:
-            ends = np.concatenate([self.data[self.rows, : 1 << 16], self.data[self.rows, -(1 << 16) :]], axis=1)
-            facts = hashlib.sha256(np.ascontiguousarray(ends)).hexdigest()
+            digest = hashlib.sha256(repr((self.data.dtype.str, self.rows)).encode())
+            for a in range(0, self.length, 1 << 20):
+                digest.update(np.ascontiguousarray(self.data[self.rows, a : a + (1 << 20)]))
+            facts = digest.hexdigest()
         return [self.name, self.fs, self.lead_names, self.length, facts]
 
 
@@ -404,15 +427,23 @@ def _warn(result: Bunch, name: str) -> None:
         warnings.warn(f"{name}: in {count} of {n} windows {text}", UserWarning, stacklevel=3)
 
 
+def _check_annotations(path: Path) -> Path:
+    """Return the path of an annotation file; ValueError where it cannot be one or would replace a file of a record."""
+    if not re.fullmatch(r"[-\w]+", path.stem) or not re.fullmatch(r"\.[a-zA-Z]+", path.suffix):
+        raise ValueError(
+            f"annotations must be a path such as 'results/100.skecg': a record's name of letters, digits, '-' and '_', "
+            f"and an extension of letters alone; got {path}"
+        )
+    if path.suffix in (".atr", ".dat", ".hea", ".mat", ".qrs"):
+        raise ValueError(f"annotations={path} would replace a file of the record: take an extension such as .skecg")
+    return path
+
+
 def _annotate(result: Bunch, path: Path) -> None:
     """Write a comment with the predicted label wherever it changes."""
     import wfdb
 
     name, annotator = path.stem, path.suffix[1:]
-    if not annotator.isalpha() or not annotator.isascii() or not name:
-        raise ValueError(
-            f"annotations must be a path such as 'results/100.skecg', whose extension is of letters alone; got {path}"
-        )
     label = np.where(result.label == "", "?", result.label)
     change = np.flatnonzero(np.concatenate(([True], label[1:] != label[:-1])))
     # a label stands for the middle of its window, for that is where the weights of the blend are

@@ -49,12 +49,26 @@ class NpyStore:
     def __init__(self, out: Path, shapes: Mapping[str, tuple[tuple[int, ...], Any]], digest: str) -> None:
         self.out, self.part = out, out.with_name(out.name + PART)
         self.shapes, self.digest = shapes, digest
+        self._refuse_strangers()
         self.part.mkdir(parents=True, exist_ok=True)
         self._state = self._found()
         if self._state is None:
             for file in self.part.iterdir():
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
         self.arrays = self._open(create=self._state is None)
+
+    def _refuse_strangers(self) -> None:
+        """Raise ValueError where what lies under our name is not ours, before anything is deleted."""
+        ours = {*(f"{name}.npy" for name in self.shapes), *self.shapes, "zarr.json", STATE, FACTS}
+        ours |= {name + PART for name in (STATE, FACTS)}
+        strange = [self.part.name] if self.part.is_file() else []
+        if self.part.is_dir():
+            strange = [f.name for f in self.part.iterdir() if f.name not in ours and not f.name.endswith(".partial")]
+        if strange:
+            raise ValueError(
+                f"{self.part} holds what no run of explain_record has made ({', '.join(sorted(strange)[:3])}): move it, "
+                "or pass another out"
+            )
 
     def _found(self) -> dict[str, np.ndarray] | None:
         """Return the state of an interrupted run of the same work; ValueError where it was other work."""
@@ -112,8 +126,8 @@ class NpyStore:
         self._flush()
         self.arrays.clear()
         _replace(self.part / FACTS, lambda file: file.write(json.dumps(facts, indent=1).encode()))
-        (self.part / STATE).unlink(missing_ok=True)
         os.replace(self.part, self.out)
+        (self.out / STATE).unlink(missing_ok=True)  # after it: a kill between the two costs nothing
         return self.load(self.out)
 
     @staticmethod

@@ -174,16 +174,13 @@ class RecordDisplay:
             row = names.index(lead) if isinstance(lead, str) else range(len(names))[lead]
         except (ValueError, IndexError) as error:
             raise ValueError(f"lead {lead!r} is not among the explained {names}") from error
+        position = int(result["lead_positions"][row])
         if isinstance(record, str | os.PathLike):
             from ..datasets import read_record
 
-            record = read_record(record, leads=names[row])
-        if isinstance(record, Mapping):
-            known = list(record.get("lead_names", []))
-            data = record["data"]
-            ecg = data[known.index(names[row])] if names[row] in known else data[row]
-        else:
-            ecg = record if record.ndim == 1 else record[row]
+            record, position = read_record(record, leads=position), 0
+        data = record["data"] if isinstance(record, Mapping) else record
+        ecg = data if data.ndim == 1 else data[position]
         relevance = result["relevance"]
         if relevance.shape[1] != len(ecg):
             raise ValueError(

@@ -201,8 +201,9 @@ def test_annotations_for_other_viewers(clf, signal, tmp_path):
     change = [0, *(np.flatnonzero(got.label[1:] != got.label[:-1]) + 1)]
     assert [note.strip("\x00") for note in read.aux_note] == got.label[change].tolist()
     assert read.sample.tolist() == [1, *(got.start[change[1:]] + N // 2)] and read.fs == FS
-    with pytest.raises(ValueError, match="letters"):
-        explain_record(GradCAM1D(clf), signal, fs=FS, annotations=tmp_path / "rec.x1")
+    for name, said in (("rec.x1", "letters"), ("rec.dat", "replace"), ("a b.skecg", "letters"), ("rec.atr", "replace")):
+        with pytest.raises(ValueError, match=said):
+            explain_record(GradCAM1D(clf), signal, fs=FS, annotations=tmp_path / name)
 
 
 def test_the_explainer_is_left_as_found(clf, signal):
@@ -219,7 +220,6 @@ def test_the_explainer_is_left_as_found(clf, signal):
         ({"fs": None}, "sampling rate"),
         ({"stride": 0.0}, "stride"),
         ({"stride": 2.1}, "at most a window"),
-        ({"window": 99.0}, "too short"),
         ({"blend": "max"}, "blend"),
         ({"leads": [0, 0]}, "1 leads, and 2 were chosen"),
         ({"leads": "V9"}, "not among"),
@@ -244,3 +244,71 @@ def test_more_bad_input(clf, signal, tmp_path):
     with pytest.raises(ValueError, match="no result of explain_record"):
         explain_record(GradCAM1D(clf), signal, fs=FS, out=tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_other_work_is_never_taken_for_this_one(signal, tmp_path):
+    clf, out = classifier(n_outputs=2), tmp_path / "out"
+    explain_record(GradCAM1D(clf), signal, fs=FS, out=out)
+    changed = signal.copy()
+    changed[0, 900] += 1
+    steps = [make_pipeline(ECGScaler(per="dataset").fit(s * signal[:, None, :N]), clf) for s in (1, 2)]
+    others = [
+        (GradCAM1D(clf), changed),
+        (GradCAM1D(classifier(n_outputs=2, threshold=0.9)), signal),
+        (GradCAM1D(ECGClassifier.from_module(clf.module_, ["X", "Y"], n_leads=1, n_timesteps=N, fs=FS)), signal),
+        (GradCAM1D(clf, layer=clf.module_.features[0]), signal),
+        *((GradCAM1D(pipe), signal) for pipe in steps),
+    ]
+    for explainer, record in others:
+        with pytest.raises(ValueError, match="another record, explainer or other settings"):
+            explain_record(explainer, record, fs=FS, out=out)
+    explain_record(GradCAM1D(steps[0]), signal, fs=FS, out=tmp_path / "piped")
+    with pytest.raises(ValueError, match="another record"):
+        explain_record(GradCAM1D(steps[1]), signal, fs=FS, out=tmp_path / "piped")
+
+
+def test_files_of_others_are_left_alone(clf, signal, tmp_path):
+    (tmp_path / "out.part").mkdir()
+    (tmp_path / "out.part" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match=r"thesis\.txt"):
+        explain_record(GradCAM1D(clf), signal, fs=FS, out=tmp_path / "out")
+    assert (tmp_path / "out.part" / "thesis.txt").exists()
+    (tmp_path / "file.part").write_text("mine")
+    with pytest.raises(ValueError, match=r"file\.part"):
+        explain_record(GradCAM1D(clf), signal, fs=FS, out=tmp_path / "file")
+
+
+def test_a_window_that_is_not_finite_costs_no_other(clf, signal, monkeypatch):
+    want = explain_record(GradCAM1D(clf, relu=False), signal, fs=FS)
+    real = GradCAM1D._explain
+
+    def spoiled(self, X, target):
+        result, doubts = real(self, X, target)
+        result.relevance[3] = np.nan
+        return result, doubts
+
+    monkeypatch.setattr(GradCAM1D, "_explain", spoiled)
+    got = explain_record(GradCAM1D(clf, relu=False), signal, fs=FS)
+    assert np.isfinite(got.relevance).all() and not np.array_equal(got.relevance, want.relevance)
+
+
+def test_infinite_samples_are_missing(clf, signal):
+    signal[0, 700] = np.inf
+    with pytest.warns(UserWarning, match="samples are missing in 2 of 34"):
+        explain_record(GradCAM1D(clf), signal, fs=FS)
+
+
+def test_a_kill_after_the_last_block_loses_nothing(clf, signal, tmp_path, monkeypatch):
+    import os
+
+    from skecg.explain import _store
+
+    with monkeypatch.context() as m:
+        m.setattr(_store.os, "replace", lambda a, b: (_ for _ in ()).throw(KeyboardInterrupt) if str(b).endswith("out")
+                  else os.rename(a, b))  # fmt: skip
+        with pytest.raises(KeyboardInterrupt):
+            explain_record(GradCAM1D(clf), signal, fs=FS, out=tmp_path / "out")
+    explained = []
+    monkeypatch.setattr(GradCAM1D, "_explain", lambda *a: explained.append(1))
+    explain_record(GradCAM1D(clf), signal, fs=FS, out=tmp_path / "out")
+    assert not explained

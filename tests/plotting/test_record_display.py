@@ -20,7 +20,7 @@ def result():
     label[20:23], label[30] = "PVC", ""
     return Bunch(
         relevance=rng.uniform(0, 1, (2, 5000)).astype(np.float32), relevance_kind="cam", lead_names=["MLII", "V1"],
-        fs=FS, start=start, label=label, window=2.0,
+        fs=FS, start=start, label=label, window=2.0, lead_positions=[0, 1],
     )  # fmt: skip
 
 
@@ -108,6 +108,12 @@ def test_leads_by_name_signs_and_empty_relevance(result, ecg):
     gaps[0, :500] = np.nan
     result.relevance[0, :500] = np.nan
     RecordDisplay.from_result(result, gaps).figure_.canvas.draw()
+
+
+def test_the_lead_that_was_explained_is_drawn(result, ecg):
+    result.lead_names, result.lead_positions, result.relevance = ["V1"], [1], result.relevance[1:]
+    for record in (ecg, Bunch(data=ecg), Bunch(data=ecg, lead_names=["ECG", "ECG"])):
+        assert RecordDisplay.from_result(result, record).ecg.min() == -2
 
 
 @pytest.mark.parametrize(
