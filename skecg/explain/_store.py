@@ -66,8 +66,8 @@ class NpyStore:
             strange = [f.name for f in self.part.iterdir() if f.name not in ours and not f.name.endswith(".partial")]
         if strange:
             raise ValueError(
-                f"{self.part} holds what no run of explain_record has made ({', '.join(sorted(strange)[:3])}): move it, "
-                "or pass another out"
+                f"{self.part} holds what no run of explain_record has made ({', '.join(sorted(strange)[:3])}): move it "
+                "away, or pass another out"
             )
 
     def _found(self) -> dict[str, np.ndarray] | None:
