@@ -17,7 +17,7 @@ from ._home import MissingFileError, check_flags, check_names, leaving_out, list
 from ._twelve_lead import (
     N_LEADS,
     check_any,
-    check_labels,
+    check_indicator_labels,
     check_memory,
     make_indicators,
     object_array,
@@ -265,7 +265,7 @@ def check_diagnoses(
         classes = list(classes)
     named = classes.values() if isinstance(classes, Mapping) else [classes]
     names = [name for value in named for name in list_names(value) if isinstance(name, str)]
-    return check_labels(classes, [name for name in names if re.fullmatch(r"[0-9]{5,18}", name)], labels)
+    return check_indicator_labels(classes, [name for name in names if re.fullmatch(r"[0-9]{5,18}", name)], labels)
 
 
 def find_headers(folder: Path, *, deep: bool = False) -> dict[str, Path]:

@@ -20,8 +20,8 @@ from ._home import check_flags, check_names, describe, get_data_home
 from ._twelve_lead import (
     N_LEADS,
     bad_cell,
-    check_labels,
-    find_database,
+    check_indicator_labels,
+    find_signals_folder,
     get_files,
     make_indicators,
     object_array,
@@ -203,14 +203,14 @@ def fetch_ludb(
     whole = records is None or local
     names = list(_FOLDERS) if whole else check_names(records, _FOLDERS, "1 to 200")
     files = {name: LUDB.files(_FOLDERS[name]) for name in names}
-    folder = find_database(get_data_home(data_home), LUDB, [TABLE, *(wanted[0] for wanted in files.values())])
+    folder = find_signals_folder(get_data_home(data_home), LUDB, [TABLE, *(wanted[0] for wanted in files.values())])
     skipped: dict[str, str] = {}
     settings = {"local": local, "download_if_missing": download_if_missing, "skipped": skipped, "verbose": verbose}
     table = get_files(folder, {"the table": [TABLE]}, LUDB, on_error="raise", **settings)["the table"][0]
     rows = read_rows_of_table(table)
     statements = {statement for row in rows.values() for statement in (*row.rhythms, *row.diagnoses)}
     meanings = [statement for group in (RHYTHMS, RIBEIRO) for means in group.values() for statement in means]
-    labels = check_labels(
+    labels = check_indicator_labels(
         classes, [*meanings, *statements], RHYTHMS | RIBEIRO, {"rhythm": RHYTHMS, "ribeiro": RIBEIRO}
     )
     if lacking := [name for name in names if name not in rows and not whole]:

@@ -22,8 +22,8 @@ from ._databases import PTBXL
 from ._home import check_flags, check_names, check_relative, describe, get_data_home, list_names
 from ._twelve_lead import (
     bad_cell,
-    check_labels,
-    find_database,
+    check_indicator_labels,
+    find_signals_folder,
     get_files,
     make_indicators,
     object_array,
@@ -225,12 +225,12 @@ def fetch_ptbxl(
     check_flags(not_given=not_given, download_if_missing=download_if_missing, return_X_y=return_X_y)
     check_number("min_likelihood", min_likelihood, low=0, high=100, unit="(%)")
     groups = {"superclass": SUPERCLASSES, "ribeiro": RIBEIRO}
-    labels = check_labels(classes, STATEMENTS, SUPERCLASSES | RIBEIRO, groups)
+    labels = check_indicator_labels(classes, STATEMENTS, SUPERCLASSES | RIBEIRO, groups)
     kept_folds = _check_folds(folds)
     local = isinstance(records, str) and records == "local"
 
     home = get_data_home(data_home)
-    folder = find_database(home, PTBXL, [TABLE])
+    folder = find_signals_folder(home, PTBXL, [TABLE])
     skipped: dict[str, str] = {}
     settings = {"local": local, "download_if_missing": download_if_missing, "skipped": skipped, "verbose": verbose}
     table = {"the table of records": [TABLE]}

@@ -31,7 +31,7 @@ N_LEADS = len(STANDARD_LEADS)
 _MAX_TABLE_BYTES = 1 << 26
 
 
-def find_database(home: Path, database: Database, files: Sequence[str]) -> Path:
+def find_signals_folder(home: Path, database: Database, files: Sequence[str]) -> Path:
     """Return the folder in which most of some files lie, of any version that is known; else where they belong."""
     return find_folder(home, (database.name, database.slug), database.versions, files)
 
@@ -255,7 +255,7 @@ def check_memory(shape: tuple[int, ...], name: str) -> None:
         )
 
 
-def check_labels(
+def check_indicator_labels(
     classes: Any,
     known: Iterable[str],
     labels: Mapping[str, Sequence[str]],

@@ -157,7 +157,7 @@ class _ZihlmannNet(nn.Module):
 
     def _head(self, steps: torch.Tensor, n_steps: torch.Tensor | None) -> torch.Tensor:
         """Return the logits of (n_samples, steps, features), of which ``n_steps`` are real."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: the CNN and the CRNN define it
 
     def cam_positions(self, layer: str, n_timesteps: int) -> np.ndarray:
         """Return at which sample each time step of a layer's map (n, channels, time, frequency) is centred.

@@ -57,7 +57,7 @@ LABELS = {"A": ("x", "y"), "B": ("z",)}
     ],
 )
 def test_labels_may_be_a_group_labels_statements_or_the_users(classes, expected):
-    assert shared.check_labels(classes, "xyz", LABELS, GROUPS) == expected
+    assert shared.check_indicator_labels(classes, "xyz", LABELS, GROUPS) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_labels_may_be_a_group_labels_statements_or_the_users(classes, expected)
 )
 def test_other_labels_are_refused(classes, message):
     with pytest.raises(ValueError, match=message):
-        shared.check_labels(classes, "xyz", LABELS, GROUPS)
+        shared.check_indicator_labels(classes, "xyz", LABELS, GROUPS)
 
 
 def test_indicators_count_any_statement_of_a_label_and_warn_of_absent_ones():
