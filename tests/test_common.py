@@ -18,8 +18,8 @@ from skorch import NeuralNet
 
 import skecg
 from skecg.classifiers import ECGClassifier
-from skecg.explain import GradCAM1D, MaskDeletion
-from skecg.preprocessing import BandpassFilter, ECGScaler, LeadArranger, PadOrCrop, Resampler
+from skecg.explain import LRP, GradCAM1D, InputXGradient, IntegratedGradients, MaskDeletion, Saliency, ShapExplainer
+from skecg.preprocessing import BandpassFilter, ECGScaler, Gain, LeadArranger, PadOrCrop, Resampler
 from skecg.relevance import RelevanceAggregator
 from tests.tiny import TinyNet
 
@@ -52,6 +52,7 @@ INSTANCES = {
         ECGScaler(per="dataset"),
         ECGScaler(method="max", skip_padding=True),
     ],
+    "Gain": [Gain(), Gain(0.5)],
     "LeadArranger": [LeadArranger(["DII"], order=["II"])],
     "PadOrCrop": [PadOrCrop(7), PadOrCrop(2, side="left")],
     "Resampler": [Resampler(100, 250), Resampler(360, 125)],
@@ -60,6 +61,17 @@ INSTANCES = {
         GradCAM1D(make_pipeline(BandpassFilter(fs=100.0), ECGScaler(), INNER), method="hirescam", relu=False),
     ],
     "MaskDeletion": [MaskDeletion(INNER_LSTM, n_iter=8), MaskDeletion(INNER, n_iter=8, n_knots=None, replacement=0.0)],
+    "IntegratedGradients": [
+        IntegratedGradients(INNER_LSTM, n_steps=8, baseline="median"),
+        IntegratedGradients(INNER, n_steps=4, tol=0.05, max_steps=64, method="riemann_left", output="probability"),
+    ],
+    "Saliency": [Saliency(INNER)],
+    "InputXGradient": [InputXGradient(INNER, output="margin")],
+    "ShapExplainer": [
+        ShapExplainer(INNER_LSTM, n_samples=8),
+        ShapExplainer(INNER, method="deep", n_background=4, random_state=0),
+    ],
+    "LRP": [LRP(INNER), LRP(INNER, rule="preset_a_flat", batch_size=16)],
     "RelevanceAggregator": [RelevanceAggregator(by="record"), RelevanceAggregator(by="lead")],
 }
 ALL = [instance for instances in INSTANCES.values() for instance in instances]

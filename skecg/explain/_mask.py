@@ -67,10 +67,12 @@ class MaskDeletion(BaseExplainer):
     init : float, default=0.0
         The mask at the start. From 0 the signal is restored until the class returns; from 1 a saturated probability
         has no gradient, and the mask hardly leaves 1.
-    n_knots : int, None or sequence of int, default=(20, 28, 40, 56)
+    n_knots : int, None or sequence of them, default=(10, 14, 20, 28, None)
         Values of the mask that are learned along the window, interpolated linearly between; None learns every
-        sample. With a sequence a mask is learned with each number, and their mean is the mask: what does not depend
-        on where the knots happen to lie stays. It takes as many times as long; 48 alone is a good single number.
+        sample. With a sequence a mask is learned with each number, and their mean is the mask: coarse ones find the
+        wave as a whole, that of every sample its steepest part, and what does not depend on where the knots happen to
+        lie stays. It takes as many times as long; 48 alone is a good single number. All are meant for windows of 2 s:
+        ask for five times as many in a window of 10 s.
     reduction : {"mean", "sum"}, default="mean"
         Whether the first term is a mean or a sum over samples (and both terms over leads). With a sum and a
         probability, lambda1 = 1 lets no more than one sample be deleted.
@@ -147,7 +149,7 @@ class MaskDeletion(BaseExplainer):
         lr: float = 0.05,
         n_iter: int = 120,
         init: float = 0.0,
-        n_knots: int | Sequence[int] | None = (20, 28, 40, 56),
+        n_knots: int | Sequence[int | None] | None = (10, 14, 20, 28, None),
         reduction: str = "mean",
         output: str = "probability",
         replacement: Any = "running_median",
@@ -186,8 +188,8 @@ class MaskDeletion(BaseExplainer):
         check_number("lr", self.lr, low=0, strict=True)
         check_number("n_iter", self.n_iter, low=1, integer=True)
         check_number("init", self.init, low=0, high=1)
-        if self.n_knots is not None:
-            for n_knots in self._grids() or [0]:
+        for n_knots in self._grids() or [0]:
+            if n_knots is not None:
                 check_number("n_knots", n_knots, low=2, integer=True)
         check_option("reduction", self.reduction, ("mean", "sum"))
         check_option("output", self.output, ("probability", "logit", "margin"))

@@ -25,7 +25,7 @@ from ..utils._validation import check_fs, check_number, check_option
 from ._base import BaseExplainer, unwrap
 from ._store import MemoryStore, NpyStore, ZarrStore, import_zarr, read_facts
 
-_BATCHES = 8  # batches in a block, which is what is lost by a kill
+_BATCHES = 4  # batches in a block, which is what is lost by a kill; more only grow the peak memory
 _FORMAT = 1
 _SIGNAL = (".hea", ".dat", ".mat")
 _NOT_WORK = ("estimator", "verbose")  # neither changes a result; the estimator is told by weights and steps

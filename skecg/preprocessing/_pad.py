@@ -25,7 +25,7 @@ class PadOrCrop(ClassNamePrefixFeaturesOutMixin, WindowTransformer):
     Padding is no ECG. Which samples are, says ``valid_``; statistics of relevance should leave the others out.
     Put this step behind a filter and a scaler, so that neither takes the padding for a baseline.
 
-    The published preprocessing of RibeiroNet [1]_ is ``make_pipeline(Resampler(fs, 400), PadOrCrop(4096))``: zeros on
+    :func:`ribeiro_preprocessing`, the published preprocessing of RibeiroNet [1]_, ends in ``PadOrCrop(4096)``: zeros on
     both sides, ``(4096 - n) // 2`` of them on the left, and the middle of what is longer.
 
     Parameters

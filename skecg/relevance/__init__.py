@@ -1,4 +1,4 @@
-"""Relevance of a whole cohort, summed up by record and by lead, with intervals over patients."""
+"""Relevance of a whole cohort, summed up by record, lead, wave or beat, with intervals over patients."""
 
 from __future__ import annotations
 

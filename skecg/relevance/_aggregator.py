@@ -3,50 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ..utils._docs import fill_doc
-from ..utils._validation import check_fs, check_number, check_option, draw_seed
+from ..utils._validation import draw_seed
+from ._average import beat_sums
+from ._beats import beats_of
 from ._cohort import CohortMixin
-from ._rows import Layout, RelevanceRows, check_ids, check_labels
-from ._windows import PARTS, check_relevance, check_signal, warn_of, window_sums
+from ._columns import ColumnsMixin
+from ._rows import N_KIND, Layout, RelevanceRows, check_ids, check_labels
+from ._texts import TEXTS
+from ._waves import wave_sums
+from ._windows import USED, WindowSums, check_relevance, check_signal, warn_of, window_sums
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
     from numpy.typing import ArrayLike
 
-_FEWEST_RESAMPLES = 40  # the fewest of which 2.5 % are one
+_fill = partial(fill_doc, texts=TEXTS)
 _LEARNED = ("n_leads_", "n_timesteps_", "n_features_in_", "feature_names_in_", "_rows", "_seed", "_formed")
 
 
 @fill_doc
-class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
-    """Relevance of windows as a table, by record or by lead, and as statistics of the cohort over patients.
+class RelevanceAggregator(ColumnsMixin, TransformerMixin, CohortMixin, BaseEstimator):
+    """Relevance of windows by record, lead, wave or beat: a table, and statistics of the cohort over patients.
 
     ``transform`` gives each window a row. ``fit`` sums the windows of a record, takes the mean over the records of a
     patient and then over patients, so that a record weighs one in its patient and a patient one in the cohort, and
     keeps one row per record: ``partial_fit`` and ``merge`` unite such rows, so that any number of parts in any order
     gives the same statistics to the bit (with ``record`` and an int as ``random_state``).
 
-    What cannot be averaged is left out and counted, never taken for zero: the zero-padded tail of a window (with
-    ``ecg``), windows without any ECG, windows with NaN or infinite relevance, and records that have no relevance to
-    share out.
+    What cannot be averaged is left out and counted, never taken for zero: the zero padding of a window (with
+    ``ecg``), windows without any ECG, windows with NaN or infinite relevance, records that have no relevance to share
+    out, failed detections, beats that are cut or unlike the others, and waves that are absent.
 
     Parameters
     ----------
     by : "record", "lead", "wave" or "beat", default="record"
-        The columns: one for all samples of all leads, or one a lead. "wave" and "beat" need the beats of the ECG
-        detected, which this version cannot: ``fit`` raises a ValueError.
+        The columns: one for all samples of all leads; one a lead; the P waves, QRS complexes, T waves, the rest, and
+        the P region of each lead; or the samples of the average beat of each lead, aligned at the R peaks, on R's own
+        grid. "wave" and "beat" need ``beats``, or ``ecg`` to find them in, and ``fs``. See Notes.
     statistic : "mean", "abs_mean", "positive_mean" or "negative_mean", default="mean"
         What is averaged over samples: the signed relevance, its absolute value, or its positive (evidence for the
         class) or negative part (evidence against it), with 0 elsewhere.
     share : bool, default=False
         Divide each column by the total of the absolute values of what ``statistic`` averages, over all leads: with
-        "mean", ``sum of the column / sum of abs(R)``, -1 to 1; with the others the columns sum to 1 (or -1). Shares
+        "mean", ``sum of the column / sum of abs(R)``, -1 to 1; with the others the columns sum to 1 (or -1). By wave
+        the total is that of P, QRS, T and rest, the P region stands beside them; by beat that of all beats. Shares
         are compositional, one lead up forces others down: test them two-sided. Relevance by lead sums to the total,
         so every lead's mean tends to differ once the classes' scores do; shares do not have that fault.
     control : label, default=None
@@ -60,7 +68,11 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
     lead_names : sequence of str, default=None
         Names of the leads, for the columns; None calls them lead0, lead1, ...
     fs : float, default=None
-        Sampling rate of R, Hz. Not needed by record and by lead.
+        Sampling rate of R, Hz; by wave and by beat it is needed, and must be that of the beats.
+    leads : "each" or "together", default="each"
+        By wave and by beat: columns for each lead, or for all samples of all leads together.
+    beat_window : tuple of float, default=(-0.3, 0.5)
+        By beat: where a beat begins and ends, s from the R peak; the nearest samples, both included.
     %(random_state)s
 
     Attributes
@@ -90,13 +102,28 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
         Patients of the control that the class was tested against.
     n_windows_ : ndarray of shape (n_classes,)
         Windows used.
+    n_beats_ : ndarray of shape (n_classes,)
+        Beats used, by wave and by beat.
+    columns_ : ndarray of str objects, shape (n_columns,)
+        Names of the columns, as ``get_feature_names_out`` returns.
+    offsets_ : ndarray of shape (n_offsets,)
+        By beat: times of the samples of a beat from its R peak, s.
+    mean_ecg_ : ndarray of shape (n_classes, n_columns)
+        By beat, where ``ecg`` was given: the average beat of the ECG, mV, each patient weighing one.
+    interval_ecg_ : ndarray of shape (n_classes, n_columns, 2)
+        Its 95 % bootstrap interval.
     n_zero_ : ndarray of shape (n_classes,)
         Windows used whose relevance is zero throughout (saturated scores, rectified maps). Zero is their mean.
     exclusions_ : dict of str to ndarray of shape (n_classes,)
         What was left out. "non_finite": windows with NaN or infinite relevance; "no_signal": windows whose ECG is
-        zero throughout; "padded": time steps of used windows in a zero-padded tail; "zero_total": records without
+        zero throughout; "padded": time steps of used windows in zero padding; "zero_total": records without
         relevance to share out; "other_labels": windows of the control that carry other labels too; "shared_patients":
-        patients who left the control since they are in the tested class too (the most of any column).
+        patients who left the control since they are in the tested class too (the most of any column). By wave and by
+        beat also "failed": windows whose beats were not found; "no_beat": windows none of whose beats can be used;
+        and, of used windows, "atypical": beats unlike the others of their window. By beat "edge_beats": beats partly
+        outside the window, or in its padding. By wave, counted over beats x leads, "absent_P", "absent_QRS" (the beat
+        is left out of that lead), "absent_T", "undecided_P", and "cut_waves" (waves and P regions partly outside);
+        "outside": samples, over all leads, that are of no part.
     n_leads_ : int
         Leads of the R of ``fit``.
     n_timesteps_ : int
@@ -108,10 +135,25 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
 
     See Also
     --------
+    skecg.beats.find_beats : R peaks of windows.
+    skecg.beats.delineate : Limits of their waves.
     skecg.metrics.relevance_mass_score : Relevance against a truth, where there is one.
 
     Notes
     -----
+    By wave, the value of a record is the mean over the samples of all its P waves (QRS complexes, ...) in all typical
+    beats; onset and offset belong to the wave; a sample in two waves is of the QRS, else of the P wave. The rest is
+    what else lies between 0.35 of the RR interval before the R peak of a used beat and 0.35 of it before the next one.
+    Where ``Beats.p_present`` is False, P limits are not used and their samples are rest; where it is None, nobody
+    knows: the P wave counts neither as present nor as absent, its samples are of no part. The P region, from 200 to
+    30 ms before the QRS, is there whatever the P wave does. By beat, the value of a record is the average over its
+    typical beats that lie in the window as a whole, so that fast hearts do not weigh more; beats with other than
+    typical shapes are averaged if ``Beats.typical`` says that they are typical, or is None. Tens of windows a patient
+    have thousands of columns here: Holm's correction is over all of them, so test few columns or parts instead.
+
+    Give the control as it is: a control that is filtered by what the network predicted (true negatives only) while the
+    class is not differs from the class by selection alone.
+
     The statistics are formed when they are first looked at. ``share``, ``control``, ``alternative``, ``correction``
     and ``n_bootstrap`` may be changed after ``fit``: the attributes follow.
 
@@ -120,7 +162,8 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
     activation map has no lead axis: by lead, all its columns are equal, and a warning says so.
 
     In a pipeline, with ``sklearn.set_config(enable_metadata_routing=True)``, request what the aggregator needs by
-    ``.set_fit_request(ecg=True, groups=True, record=True).set_transform_request(ecg=True)``.
+    ``.set_fit_request(ecg=True, groups=True, record=True).set_transform_request(ecg=True)``, and ``beats=True`` in both
+    where they are given.
 
     References
     ----------
@@ -169,6 +212,8 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
         n_bootstrap: int = 2000,
         lead_names: Sequence[str] | None = None,
         fs: float | None = None,
+        leads: str = "each",
+        beat_window: tuple[float, float] = (-0.3, 0.5),
         random_state: int | RandomState | None = None,
     ) -> None:
         self.by = by
@@ -180,8 +225,11 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
         self.n_bootstrap = n_bootstrap
         self.lead_names = lead_names
         self.fs = fs
+        self.leads = leads
+        self.beat_window = beat_window
         self.random_state = random_state
 
+    @_fill
     def fit(
         self,
         R: ArrayLike,
@@ -196,22 +244,12 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
 
         Parameters
         ----------
-        R : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps)
-            Relevance of windows; two dimensions mean one lead. Windows with NaN or infinities are left out, counted
-            and warned about.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Labels, or indicators: then each label has a cohort, the control's holds the windows with its label alone,
-            and windows without a label are in none. None takes all windows for one cohort.
-        ecg : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps), default=None
-            The ECG before filters, mV, with the time steps of R. The samples after its last that is not zero on all
-            leads are the zero-padded tail, and left out. None uses all samples.
-        beats : object, default=None
-            For "wave" and "beat"; by record and by lead it is not read.
-        groups : array-like of shape (n_samples,), default=None
-            Patient of each window, str or int. None takes each record for a patient.
-        record : array-like of shape (n_samples,), default=None
-            Record of each window, str or int; all windows of a record belong in one call. None takes each window for
-            a record.
+        %(R)s
+        %(y)s
+        %(ecg)s
+        %(beats)s
+        %(groups)s
+        %(record)s
 
         Returns
         -------
@@ -221,12 +259,16 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For input of a wrong shape, a control that is no class, and parameters out of their range.
+            For input of a wrong shape, beats of another grid or sampling rate, a control that is no class, and
+            parameters out of their range.
+        TypeError
+            For beats that are no Beats.
         """
-        part = self._part(R, y, ecg, groups, record)
+        part = self._part(R, y, ecg, beats, groups, record)
         part._control_position()
         return self._adopt(part)
 
+    @_fill
     def partial_fit(
         self,
         R: ArrayLike,
@@ -241,19 +283,12 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
 
         Parameters
         ----------
-        R : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps)
-            Relevance of windows.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Labels or indicators, as in ``fit``; in all parts or in none.
-        ecg : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps), default=None
-            The ECG before filters, mV.
-        beats : object, default=None
-            Not read by record and by lead.
-        groups : array-like of shape (n_samples,), default=None
-            Patient of each window; in all parts or in none.
-        record : array-like of shape (n_samples,), default=None
-            Record of each window; in all parts or in none. Without, windows are numbered as they come, so that the
-            order of the parts matters to the resampling.
+        %(R)s
+        %(y)s
+        %(ecg)s
+        %(beats)s
+        %(groups)s
+        %(record)s
 
         Returns
         -------
@@ -264,10 +299,12 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
         ------
         ValueError
             As ``fit``, and for a (patient, record) that is there already; nothing is added then.
+        TypeError
+            For beats that are no Beats.
         """
         if self.__sklearn_is_fitted__():
-            return self._unite(self._part(R, y, ecg, groups, record, fitted=self))
-        return self._adopt(self._part(R, y, ecg, groups, record))
+            return self._unite(self._part(R, y, ecg, beats, groups, record, fitted=self))
+        return self._adopt(self._part(R, y, ecg, beats, groups, record))
 
     def merge(self, other: RelevanceAggregator) -> RelevanceAggregator:
         """Add the records of another aggregator, which stays as it is.
@@ -275,7 +312,7 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
         Parameters
         ----------
         other : RelevanceAggregator
-            Fitted with the same ``by``, ``statistic`` and leads, and with ``record``. An unfitted aggregator may
+            Fitted with the same ``by``, ``statistic``, leads and beats, and with ``record``. An unfitted aggregator may
             merge too: it starts with the records of the other.
 
         Returns
@@ -294,10 +331,11 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
             raise TypeError(f"other must be a RelevanceAggregator; got {type(other).__name__}")
         check_is_fitted(other)
         if not self.__sklearn_is_fitted__():
-            if other._rows.layout[:3] != self._kind():
+            self._check_parameters()
+            if other._rows.layout[:N_KIND] != self._kind():
                 raise ValueError(
-                    f"other was fitted with (by, statistic, lead_names) {other._rows.layout[:3]}, this aggregator has "
-                    f"{self._kind()}"
+                    f"other was fitted with {Layout._fields[:N_KIND]} {other._rows.layout[:N_KIND]}, this aggregator "
+                    f"has {self._kind()}"
                 )
             return self._adopt(other)
         if other._rows.layout.record != "given":
@@ -307,33 +345,33 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
             raise ValueError(f"other was fitted with (n_leads, n_timesteps) {its}, this aggregator with {mine}")
         return self._unite(other)
 
+    @_fill
     def transform(self, R: ArrayLike, *, ecg: ArrayLike | None = None, beats: Any = None) -> np.ndarray:
         """Return one row per window.
 
         Parameters
         ----------
-        R : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps)
-            Relevance of windows.
-        ecg : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps), default=None
-            The ECG before filters, mV, to leave out zero-padded tails.
-        beats : object, default=None
-            Not read by record and by lead.
+        %(R)s
+        %(ecg)s
+        %(beats)s
 
         Returns
         -------
         table : ndarray of shape (n_samples, n_columns), float32, or DataFrame
-            NaN for windows with NaN or infinite relevance, without ECG, or without relevance to share out.
+            NaN for windows with NaN or infinite relevance, without ECG, without beats, or without relevance to share
+            out, and for waves that a window does not have.
         """
         check_is_fitted(self)
         self._check_parameters()
-        cube = check_relevance(self, R, reset=False)
-        signal = check_signal(self, ecg, cube.shape)
-        sums, samples, tallies, _ = window_sums(cube, signal, by=self.by, statistic=self.statistic)
-        below = np.broadcast_to(sums[:, -1:], samples.shape) if self.share else samples
-        table = np.full(samples.shape, np.nan)
-        np.divide(sums[:, :-1], below, out=table, where=(tallies[:, :1] > 0) & (below > 0))
+        windows = self._sums(check_relevance(self, R, reset=False), ecg, beats)
+        sums = windows.sums[:, :-1]
+        below = windows.sums[:, -1:] if self.share else windows.samples
+        table = np.full(sums.shape, np.nan)
+        some = (windows.tallies[:, USED, None] > 0) & (windows.samples > 0) & (below > 0)
+        np.divide(sums, below, out=table, where=np.broadcast_to(some, sums.shape))
         return table.astype(np.float32)
 
+    @_fill
     def fit_transform(
         self,
         R: ArrayLike,
@@ -348,18 +386,12 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
 
         Parameters
         ----------
-        R : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps)
-            Relevance of windows.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            Labels or indicators.
-        ecg : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_timesteps), default=None
-            The ECG before filters, mV, to leave out zero-padded tails.
-        beats : object, default=None
-            Not read by record and by lead.
-        groups : array-like of shape (n_samples,), default=None
-            Patient of each window.
-        record : array-like of shape (n_samples,), default=None
-            Record of each window.
+        %(R)s
+        %(y)s
+        %(ecg)s
+        %(beats)s
+        %(groups)s
+        %(record)s
 
         Returns
         -------
@@ -368,28 +400,6 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
         """
         fitted = self.fit(R, y, ecg=ecg, beats=beats, groups=groups, record=record)
         return fitted.transform(R, ecg=ecg, beats=beats)
-
-    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """Return the names of the columns: "relevance", or the leads.
-
-        Parameters
-        ----------
-        input_features : array-like of str, default=None
-            Compared with the names of the input's columns; not used otherwise.
-
-        Returns
-        -------
-        names : ndarray of str objects, shape (n_columns,)
-            Names of the columns.
-        """
-        check_is_fitted(self)
-        if input_features is not None:
-            OneToOneFeatureMixin.get_feature_names_out(self, input_features)
-        if self.by == "record":
-            return np.array(["relevance"], dtype=object)
-        if self.lead_names is None:
-            return np.array([f"lead{i}" for i in range(self.n_leads_)], dtype=object)
-        return np.array(self._check_lead_names(), dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_rows")
@@ -401,38 +411,12 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
-    def _check_parameters(self) -> None:
-        check_option("by", self.by, ("record", "lead", "wave", "beat"))
-        if self.by in ("wave", "beat"):
-            raise ValueError(
-                f"by={self.by!r} needs the beats of the ECG, which this version of skecg cannot detect: use "
-                "by='record' or by='lead'"
-            )
-        check_option("statistic", self.statistic, PARTS)
-        check_option("share", self.share, (False, True))
-        check_option("alternative", self.alternative, ("two-sided", "greater", "less"))
-        check_option("correction", self.correction, ("holm", None))
-        check_number("n_bootstrap", self.n_bootstrap, low=_FEWEST_RESAMPLES, integer=True)
-        if self.fs is not None:
-            check_fs(self.fs, "by wave and by beat")
-        if self.share and self.by == "record" and self.statistic != "mean":
-            raise ValueError(
-                f"by='record' has one column, whose share of {self.statistic} is always 1 or -1: use by='lead', or "
-                "statistic='mean' (the balance of positive and negative relevance)"
-            )
-
-    def _check_lead_names(self) -> list[str]:
-        names = self.lead_names
-        right = not isinstance(names, str) and all(isinstance(name, str) for name in names)
-        if not right or len(names) != self.n_leads_ or len(set(names)) < len(names):
-            raise ValueError(f"lead_names must be {self.n_leads_} different strings, one a lead; got {names!r}")
-        return list(names)
-
     def _part(
         self,
         R: Any,
         y: Any,
         ecg: Any,
+        beats: Any,
         groups: Any,
         record: Any,
         fitted: RelevanceAggregator | None = None,
@@ -446,20 +430,33 @@ class RelevanceAggregator(TransformerMixin, CohortMixin, BaseEstimator):
             part._check_lead_names()
         patients, records = check_ids("groups", groups, n), check_ids("record", record, n)
         labels, kind = check_labels(y, n)
-        windows = window_sums(cube, check_signal(self, ecg, cube.shape), by=self.by, statistic=self.statistic)
-        warn_of(windows, self.by, stacklevel=4)
-        given = ("not given" if ids is None else "given" for ids in (groups, record))
-        part._rows = RelevanceRows(Layout(*self._kind(), *given, kind), windows.samples.shape[1])
+        windows = self._sums(cube, ecg, beats)
+        warn_of(windows, self.by, self.leads, stacklevel=4)
+        told = ["not given" if given is None else "given" for given in (groups, record, ecg)]
+        layout = Layout(*self._kind(), *told[:2], kind, told[2] if self.by == "beat" else "")
+        part._rows = RelevanceRows(layout, windows.sums.shape[1] - 1, windows.samples.shape[1])
         if records is None:
             first = 0 if fitted is None else fitted._rows.n_windows
             records = range(first, first + n)
         part._rows.add(zip(records if patients is None else patients, records, labels, strict=True), windows)
         return part
 
-    def _kind(self) -> tuple[str, str, tuple]:
-        """Return what rows are sums of: the first fields of a Layout."""
-        named = self.by == "lead" and self.lead_names is not None
-        return self.by, self.statistic, tuple(self.lead_names) if named else ()
+    def _sums(self, cube: np.ndarray, ecg: Any, beats: Any) -> WindowSums:
+        """Sum windows to the columns."""
+        signal = check_signal(self, ecg, cube.shape)
+        if not self._has_beats():
+            return window_sums(cube, signal, by=self.by, statistic=self.statistic)
+        self._check_beat_length(cube.shape[2])
+        if self.by == "beat" and signal is not None and signal.shape != cube.shape:
+            raise ValueError(
+                f"by='beat' averages the ecg beside the relevance: it must have its {cube.shape[1]} leads; got "
+                f"{signal.shape[1]}"
+            )
+        beats = beats_of(beats, signal, cube.shape, by=self.by, fs=float(self.fs))
+        how = {"statistic": self.statistic, "together": self.leads == "together"}
+        if self.by == "wave":
+            return wave_sums(cube, signal, beats, **how)
+        return beat_sums(cube, signal, beats, offsets=self._offsets(), **how)
 
     def _adopt(self, other: RelevanceAggregator) -> RelevanceAggregator:
         """Take what the other has learned in place of one's own."""

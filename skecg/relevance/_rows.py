@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
-from ._windows import TALLIES, WindowSums
+from ._windows import TALLIES, USED, WindowSums
 
 UNLABELLED = "all"  # the one cohort of a fit without labels
 
@@ -24,10 +24,17 @@ class Layout(NamedTuple):
 
     by: str
     statistic: str
-    columns: tuple[str, ...]
+    lead_names: tuple[str, ...]
+    leads: str  # "each", "together", or "" where it does not matter
+    fs: float  # Hz, 0 where it does not matter
+    beat_window: tuple[float, ...]  # s, empty where it does not matter
     groups: str  # "given" or "not given"
     record: str
     y: str | tuple  # "not given", "labels", or the names of the indicators' columns
+    ecg: str  # "given" or "not given" where it is averaged, "" elsewhere
+
+
+N_KIND = Layout._fields.index("groups")  # the fields before say what rows are sums of
 
 
 class RelevanceRows:
@@ -39,11 +46,14 @@ class RelevanceRows:
         What further parts must share.
     n_columns : int
         Columns of the table.
+    n_counts : int, default=None
+        Counts of samples that are kept: one for each column (None), or 1 for all of them.
     """
 
-    def __init__(self, layout: Layout, n_columns: int) -> None:
+    def __init__(self, layout: Layout, n_columns: int, n_counts: int | None = None) -> None:
         self.layout = layout
         self.n_columns = n_columns
+        self.n_counts = n_columns if n_counts is None else n_counts
         self.n_windows = 0
         self.labels: set = set()
         self.cells: dict[Key, Cells] = {}
@@ -54,15 +64,16 @@ class RelevanceRows:
         for i, key in enumerate(keys):
             places.setdefault(key, []).append(i)
         counts = np.concatenate([windows.samples, windows.tallies], axis=1)
+        sums = windows.sums if windows.ecg is None else np.concatenate([windows.sums, windows.ecg], axis=1)
         for (patient, record, labels), i in places.items():
-            cell = _unite_cells(windows.sums[i], counts[i])
+            cell = _unite_cells([sums[k] for k in i], [counts[k] for k in i])
             self.cells.setdefault((patient, record), {})[labels] = cell
             self.labels.update(labels)
         self.n_windows += len(counts)
 
     def copy(self) -> RelevanceRows:
         """Return rows that further ones may be united with, these left as they are."""
-        other = RelevanceRows(self.layout, self.n_columns)
+        other = RelevanceRows(self.layout, self.n_columns, self.n_counts)
         other.unite(self)
         return other
 
@@ -91,7 +102,7 @@ class RelevanceRows:
         return sorted(self.labels)
 
     def cohorts(
-        self, classes: Sequence, control: Any, *, share: bool
+        self, classes: Sequence, control: Any, *, share: bool, ecg: bool = False
     ) -> tuple[list[dict[Hashable, list[np.ndarray]]], dict[str, np.ndarray]]:
         """Form the values of each record in each class.
 
@@ -103,39 +114,44 @@ class RelevanceRows:
             Only rows with this label and no other are in its cohort.
         share : bool
             Whether the values are shares of the total, or means over samples.
+        ecg : bool, default=False
+            Whether the values are the means of the ECG instead of the relevance's.
 
         Returns
         -------
         values : list of dict
             For each class: patient, in sorted order, to a list of (n_columns,), NaN where there is no value.
         tallies : dict of ndarray of shape (n_classes,), int64
-            TALLIES, "zero_total" (records without a share) and "other_labels" (windows of the control left out for
-            their other labels).
+            Those of TALLIES, "zero_total" (records without a share) and "other_labels" (windows of the control left out
+            for their other labels).
         """
         position = {label: i for i, label in enumerate(classes)}
         values: list[dict] = [{} for _ in classes]
-        tallies = np.zeros((len(TALLIES) + 2, len(classes)), dtype=np.int64)
+        names = (*TALLIES[self.layout.by], "zero_total", "other_labels")
+        tallies = np.zeros((len(names), len(classes)), dtype=np.int64)
+        columns = slice(self.n_columns + 1, None) if ecg else slice(self.n_columns)
         for patient, record in sorted(self.cells, key=_order):
             found: dict[int, list] = {}
             for labels, cell in self.cells[patient, record].items():
                 for label in labels:
                     if label == control and len(labels) > 1:
-                        tallies[-1, position[label]] += cell[1][self.n_columns]
+                        tallies[-1, position[label]] += cell[1][self.n_counts + USED]
                     else:
                         found.setdefault(position[label], []).append(cell)
             for i, cells in found.items():
                 sums, counts = _unite_cells(*zip(*cells, strict=True))
-                tallies[:-2, i] += counts[self.n_columns :]
-                if not counts[self.n_columns]:
+                tallies[:-2, i] += counts[self.n_counts :]
+                if not counts[self.n_counts + USED]:
                     continue
-                if share and not sums[-1]:
+                total = sums[self.n_columns]
+                if share and not total:
                     tallies[-2, i] += 1
                     continue
-                below = np.broadcast_to(sums[-1], self.n_columns) if share else counts[: self.n_columns]
                 row = np.full(self.n_columns, np.nan)
-                np.divide(sums[:-1], below, out=row, where=counts[: self.n_columns] > 0)
+                some = counts[: self.n_counts] > 0
+                np.divide(sums[columns], total if share else counts[: self.n_counts], out=row, where=some)
                 values[i].setdefault(patient, []).append(row)
-        return values, dict(zip((*TALLIES, "zero_total", "other_labels"), tallies, strict=True))
+        return values, dict(zip(names, tallies, strict=True))
 
 
 def check_ids(name: str, values: Any, n_windows: int) -> list | None:
@@ -189,4 +205,5 @@ def _unite_cells(sums: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> tu
     """Add up sums, exactly rounded, so that their order leaves no trace, and counts."""
     if len(sums) == 1:
         return np.array(sums[0]), np.array(counts[0])
-    return np.array([math.fsum(column) for column in np.transpose(sums)]), np.sum(counts, axis=0)
+    columns = zip(*(row.tolist() for row in sums), strict=True)
+    return np.array([math.fsum(column) for column in columns]), np.sum(counts, axis=0)

@@ -1,48 +1,27 @@
-"""Statistics of cohorts with one value a patient: means, intervals, rank tests, effect sizes, Holm's correction."""
+"""Statistics of cohorts with one value a patient: means, intervals and tests, formed when they are asked for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import mannwhitneyu, rankdata
+
+from ._ranks import compare, holm
 
 _CONFIDENCE = 0.95
 _FEWEST_PATIENTS = 10  # below, no bootstrap interval keeps its promise
 _FEW_PATIENTS = 30  # up to here studentised
-_EXACT_COST = 2e7  # additions (a few hundredths of a second) that the exact rank test may cost
-_DIGITS = 12  # sums of float32 carry no more: values that agree in so many digits are ties, not ranks
+_DIGITS = 12  # sums of float32 carry no more
+_CELLS = 2**21  # values that are resampled at a time (16 MB)
 
 
 def fsum_mean(values: np.ndarray) -> np.ndarray:
     """Return the means of the columns of values (n, n_columns), whatever the order of the rows, NaN for none."""
-    return np.array([math.fsum(column) / len(column) if len(column) else math.nan for column in values.T])
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Return p values adjusted by Holm's step-down method; NaN (no test was possible) is outside the family.
-
-    Parameters
-    ----------
-    p_values : ndarray of any shape
-        One family of tests.
-
-    Returns
-    -------
-    adjusted : ndarray
-        Of the same shape. Rejecting where ``adjusted <= alpha`` keeps the family-wise error at alpha.
-    """
-    adjusted = np.full(p_values.shape, np.nan)
-    tested = np.isfinite(p_values)
-    p = p_values[tested]
-    order = np.argsort(p, kind="stable")
-    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    back = np.empty_like(p)
-    back[order] = np.minimum(steps, 1.0)
-    adjusted[tested] = back
-    return adjusted
+    if not len(values):
+        return np.full(values.shape[1], np.nan)
+    return np.array([math.fsum(column.tolist()) / len(column) for column in values.T])
 
 
 def mean_interval(values: np.ndarray, n_bootstrap: int, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -77,21 +56,18 @@ def mean_interval(values: np.ndarray, n_bootstrap: int, seed: Sequence[int]) -> 
     scale = np.abs(centred).max(axis=0)
     flat = scale <= 10.0**-_DIGITS * np.abs(mean)  # one value, but for the rounding of its last digits
     unit = np.where(flat, 0.0, centred / np.where(flat, 1.0, scale))
-    few = n <= _FEW_PATIENTS
-    means, errors = _resample(unit, n_bootstrap, np.random.default_rng(seed), with_errors=few)
     tails = np.array([(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    for c in range(n_columns):
-        studentised = few and (flat[c] or errors[:, c].min() > 10.0**-_DIGITS)
-        method[c] = "studentized" if studentised else "bca"
-        if flat[c]:
-            ends = np.zeros(2)
-        elif studentised:
-            error = unit[:, c].std(ddof=1) / math.sqrt(n)
-            ends = -error * np.quantile(means[:, c] / errors[:, c], tails[::-1])
-        else:
-            ends = np.quantile(means[:, c], _bca_levels(unit[:, c], means[:, c], tails))
-        interval[c] = mean[c] + scale[c] * ends
-    return interval, method
+    means, errors = _resample(unit, n_bootstrap, np.random.default_rng(seed), with_errors=n <= _FEW_PATIENTS)
+    studentised = flat | (errors.min(axis=0) > 10.0**-_DIGITS) if n <= _FEW_PATIENTS else np.zeros(n_columns, bool)
+    method[:] = np.where(studentised, "studentized", "bca")
+    ends = np.zeros((n_columns, 2))
+    columns = np.flatnonzero(studentised & ~flat)
+    error = unit[:, columns].std(axis=0, ddof=1) / math.sqrt(n)
+    pivots = means[:, columns] / errors[:, columns]
+    ends[columns] = -error[:, None] * _quantiles(pivots, np.tile(tails[::-1], (len(columns), 1)))
+    columns = np.flatnonzero(~studentised & ~flat)
+    ends[columns] = _quantiles(means[:, columns], _bca_levels(unit[:, columns], means[:, columns], tails))
+    return mean[:, None] + scale[:, None] * ends, method
 
 
 def _resample(
@@ -99,96 +75,57 @@ def _resample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Means, and standard errors if wanted, of resamples of the rows of values: each (n_bootstrap, n_columns)."""
     n, n_columns = values.shape
-    means, errors = np.empty((2, n_bootstrap, n_columns))
-    step = max(1, 2**21 // (n * n_columns))
+    means, errors = np.empty((n_bootstrap, n_columns)), np.empty((n_bootstrap if with_errors else 1, n_columns))
+    step = max(1, _CELLS // (n * (n_columns if with_errors else 1)))
     for start in range(0, n_bootstrap, step):
         stop = min(start + step, n_bootstrap)
-        sample = values[rng.integers(0, n, (stop - start, n))]
-        means[start:stop] = sample.mean(axis=1)
+        drawn = rng.integers(0, n, (stop - start, n))
         if with_errors:
+            sample = values[drawn]
+            means[start:stop] = sample.mean(axis=1)
             errors[start:stop] = sample.std(axis=1, ddof=1) / math.sqrt(n)
+            continue
+        # how often each row was drawn, times the rows: one matrix product in place of a copy of each resample
+        cells = (np.arange(stop - start)[:, None] * n + drawn).ravel()
+        times = np.bincount(cells, minlength=(stop - start) * n).reshape(stop - start, n)
+        np.matmul(times.astype(np.float64), values, out=means[start:stop])
+        means[start:stop] /= n
     return means, errors
 
 
 def _bca_levels(centred: np.ndarray, means: np.ndarray, tails: np.ndarray) -> np.ndarray:
     """Levels of the bootstrap distribution at which the BCa interval of a mean ends; centred has mean 0."""
-    below = (np.sum(means < 0) + 0.5 * np.sum(means == 0)) / len(means)
-    bias = ndtri(np.clip(below, 0.5 / len(means), 1 - 0.5 / len(means)))
-    acceleration = np.sum(centred**3) / (6 * np.sum(centred**2) ** 1.5)  # the jackknife's, in closed form for a mean
-    z = bias + ndtri(tails)
-    return ndtr(bias + z / (1 - acceleration * z))
+    n_bootstrap = len(means)
+    below = (np.sum(means < 0, axis=0) + 0.5 * np.sum(means == 0, axis=0)) / n_bootstrap
+    bias = np.asarray(ndtri(np.clip(below, 0.5 / n_bootstrap, 1 - 0.5 / n_bootstrap)))
+    # the jackknife's acceleration, in closed form for a mean
+    acceleration = np.asarray(np.sum(centred**3, axis=0) / (6 * np.sum(centred**2, axis=0) ** 1.5))
+    z = bias[..., None] + ndtri(tails)
+    return ndtr(bias[..., None] + z / (1 - acceleration[..., None] * z))
 
 
-def compare(values: np.ndarray, control: np.ndarray, alternative: str) -> tuple[float, float]:
-    """Compare two samples by ranks: Cliff's delta and the p value of the Mann-Whitney test.
-
-    The p value is exact, given the ties, for small samples, and from the normal approximation with its corrections
-    for ties and continuity for large ones.
-
-    Parameters
-    ----------
-    values, control : ndarray of shape (n,) and (m,)
-        One value a patient.
-    alternative : "two-sided", "greater" or "less"
-        "greater": values are greater than control.
-
-    Returns
-    -------
-    delta : float
-        P(value > control) - P(value < control) of a random pair, -1 to 1; NaN where a sample is empty.
-    p_value : float
-        NaN where a sample is empty.
-    """
-    n, m = len(values), len(control)
-    if not n or not m:
-        return math.nan, math.nan
-    mantissa, exponent = np.frexp(np.concatenate([values, control]))
-    both = np.ldexp(np.round(mantissa, _DIGITS), exponent)
-    ranks = rankdata(both)
-    delta = 2 * (ranks[:n].sum() - n * (n + 1) / 2) / (n * m) - 1
-    total = n + m
-    if (min(n, m) + 1) * total**2 * (total + 1) <= _EXACT_COST:
-        return float(delta), _exact_p_value(ranks, n, alternative)
-    if ranks.min() == ranks.max():
-        return float(delta), 1.0
-    return float(delta), float(mannwhitneyu(both[:n], both[n:], alternative=alternative, method="asymptotic").pvalue)
+def _quantiles(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Quantiles of the columns of values (n, n_columns) at levels (n_columns, k) of their own, interpolated."""
+    ordered = np.sort(values.T, axis=1)
+    place = levels * (len(values) - 1)
+    low = np.floor(place).astype(np.intp)
+    high = np.minimum(low + 1, len(values) - 1)
+    below, above = (np.take_along_axis(ordered, i, axis=1) for i in (low, high))
+    return below + (above - below) * (place - low)
 
 
-def _exact_p_value(ranks: np.ndarray, n: int, alternative: str) -> float:
-    """P value of the sum of the first n ranks among all choices of n ranks, by the shift algorithm (ties allowed)."""
-    doubled = np.rint(2 * ranks).astype(np.int64)  # mid-ranks are halves
-    first = n <= len(ranks) - n
-    size = n if first else len(ranks) - n
-    observed = int(doubled[:n].sum() if first else doubled[n:].sum())
-    # ways[k, s]: choices of k ranks with the doubled sum s; in float64, for there are more than 2**63
-    ways = np.zeros((size + 1, int(doubled.sum()) + 1))
-    ways[0, 0] = 1
-    for rank in doubled:
-        ways[1:, rank:] += ways[:-1, :-rank]
-    share = ways[size] / ways[size].sum()
-    at_least, at_most = share[observed:].sum(), share[: observed + 1].sum()
-    greater, less = (at_least, at_most) if first else (at_most, at_least)
-    one = {"greater": greater, "less": less, "two-sided": 2 * min(greater, less)}[alternative]
-    return float(min(one, 1.0))
+class CohortStatistics:
+    """Means, intervals and tests of cohorts against one of them, with one value a patient.
 
-
-def cohort_statistics(
-    cohorts: Sequence[Mapping[Hashable, Sequence[np.ndarray]]],
-    *,
-    n_columns: int,
-    control: int | None,
-    alternative: str,
-    correction: str | None,
-    n_bootstrap: int,
-    seed: int,
-) -> dict[str, np.ndarray]:
-    """Return means, intervals and tests of cohorts against one of them, with one value a patient.
+    ``statistics[name]`` is an ndarray, formed when it is first asked for: mean, interval, interval_method, effect_size,
+    p_value, p_adjusted, n_patients, n_records, n_control, n_shared; (n_classes, n_columns) but for the interval,
+    (n_classes, n_columns, 2).
 
     Parameters
     ----------
     cohorts : sequence of mapping
         For each class: patient, in an order that depends on nothing but the patients, to the values of each record,
-        (n_columns,), NaN where there is none.
+        (n_columns,), NaN where there is none; records in such an order too.
     n_columns : int
         Columns of a record's values.
     control : int or None
@@ -201,53 +138,127 @@ def cohort_statistics(
         Resamples for the intervals.
     seed : int
         Seed of the resampling.
-
-    Returns
-    -------
-    statistics : dict of ndarray
-        mean, interval, interval_method, effect_size, p_value, p_adjusted, n_patients, n_records, n_control, n_shared;
-        (n_classes, n_columns) but for the interval, (n_classes, n_columns, 2).
     """
-    shape = len(cohorts), n_columns
-    nan = {name: np.full(shape, np.nan) for name in ("mean", "effect_size", "p_value", "p_adjusted")}
-    zero = {name: np.zeros(shape, dtype=np.int64) for name in ("n_patients", "n_records", "n_control", "n_shared")}
-    interval, method = np.full((*shape, 2), np.nan), np.full(shape, "none", dtype="<U11")
-    # (n_patients, n_columns) a class, each record of a patient weighing one
-    tables = [
-        np.array([_patient_values(records) for records in cohort.values()]).reshape(-1, n_columns) for cohort in cohorts
-    ]
-    for i, (cohort, table) in enumerate(zip(cohorts, tables, strict=True)):
-        present = np.isfinite(table)
-        zero["n_patients"][i] = present.sum(axis=0)
-        zero["n_records"][i] = sum((np.isfinite(r).sum(axis=0) for r in cohort.values()), np.zeros(n_columns, int))
-        for patients, columns in _same_patients(present):
-            values = table[np.ix_(patients, columns)]
-            nan["mean"][i, columns] = fsum_mean(values)
-            interval[i, columns], method[i, columns] = mean_interval(values, n_bootstrap, [seed, i])
-        if control is None or i == control:
-            continue
-        for c in range(n_columns):
-            patients = {patient for patient, here in zip(cohort, present[:, c], strict=True) if here}
-            able = np.isfinite(tables[control][:, c])
-            alone = able & np.array([patient not in patients for patient in cohorts[control]], dtype=bool)
-            zero["n_control"][i, c], zero["n_shared"][i, c] = alone.sum(), able.sum() - alone.sum()
-            nan["effect_size"][i, c], nan["p_value"][i, c] = compare(
-                table[present[:, c], c], tables[control][alone, c], alternative
+
+    def __init__(
+        self,
+        cohorts: Sequence[Mapping[Hashable, Sequence[np.ndarray]]],
+        *,
+        n_columns: int,
+        control: int | None,
+        alternative: str,
+        correction: str | None,
+        n_bootstrap: int,
+        seed: int,
+    ) -> None:
+        self._shape = len(cohorts), n_columns
+        self._control, self._alternative, self._correction = control, alternative, correction
+        self._n_bootstrap, self._seed = n_bootstrap, seed
+        self._patients = [list(cohort) for cohort in cohorts]
+        # (n_patients, n_columns) a class, each record of a patient weighing one
+        self._tables = []
+        n_records = np.zeros(self._shape, dtype=np.int64)
+        for i, cohort in enumerate(cohorts):
+            table = np.empty((len(cohort), n_columns))
+            for row, records in zip(table, cohort.values(), strict=True):
+                n_records[i] += _patient_values(records, row)
+            self._tables.append(table)
+        self._found: dict[str, np.ndarray] = {"n_records": n_records}
+
+    def patient_values(self, i: int) -> np.ndarray:
+        """Return one row a patient of a class, (n_patients, n_columns)."""
+        return self._tables[i].copy()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._found:
+            if name in ("mean", "n_patients"):
+                self._found.update(self._means())
+            elif name in ("interval", "interval_method"):
+                self._found.update(self._intervals())
+            elif name in ("n_control", "n_shared"):
+                self._found.update(self._controls())
+            else:
+                self._found.update(self._tests())
+        return self._found[name]
+
+    def _means(self) -> dict[str, np.ndarray]:
+        found = {"mean": np.full(self._shape, np.nan), "n_patients": np.zeros(self._shape, dtype=np.int64)}
+        for i, table in enumerate(self._tables):
+            for patients, columns in _same_patients(np.isfinite(table)):
+                found["n_patients"][i, columns] = len(patients)
+                found["mean"][i, columns] = fsum_mean(_cells(table, patients, columns))
+        return found
+
+    def _intervals(self) -> dict[str, np.ndarray]:
+        interval, method = np.full((*self._shape, 2), np.nan), np.full(self._shape, "none", dtype="<U11")
+        for i, table in enumerate(self._tables):
+            for patients, columns in _same_patients(np.isfinite(table)):
+                step = max(1, _CELLS // max(len(patients), self._n_bootstrap))
+                for start in range(0, len(columns), step):
+                    some = columns[start : start + step]
+                    interval[i, some], method[i, some] = mean_interval(
+                        _cells(table, patients, some), self._n_bootstrap, [self._seed, i]
+                    )
+        return {"interval": interval, "interval_method": method}
+
+    def _pairs(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray, int]]:
+        """Yield what is tested: the class, columns, its patients, those of the control alone, and how many are both."""
+        for i, table in enumerate(self._tables):
+            if self._control is None or i == self._control:
+                continue
+            n, names = len(table), self._patients[self._control]
+            present = np.isfinite(np.concatenate([table, self._tables[self._control]]))
+            for rows, columns in _same_patients(present):
+                mine, able = rows[rows < n], rows[rows >= n] - n
+                patients = {self._patients[i][k] for k in mine}
+                alone = np.array([k for k in able if names[k] not in patients], dtype=np.intp)
+                yield i, columns, mine, alone, len(able) - len(alone)
+
+    def _controls(self) -> dict[str, np.ndarray]:
+        found = {name: np.zeros(self._shape, dtype=np.int64) for name in ("n_control", "n_shared")}
+        for i, columns, _, alone, n_shared in self._pairs():
+            found["n_control"][i, columns], found["n_shared"][i, columns] = len(alone), n_shared
+        return found
+
+    def _tests(self) -> dict[str, np.ndarray]:
+        found = {name: np.full(self._shape, np.nan) for name in ("effect_size", "p_value")}
+        for i, columns, mine, alone, _ in self._pairs():
+            found["effect_size"][i, columns], found["p_value"][i, columns] = compare(
+                _cells(self._tables[i], mine, columns),
+                _cells(self._tables[self._control], alone, columns),
+                self._alternative,
             )
-    nan["p_adjusted"] = holm(nan["p_value"]) if correction == "holm" else nan["p_value"].copy()
-    return {**nan, **zero, "interval": interval, "interval_method": method}
+        p_value = found["p_value"]
+        found["p_adjusted"] = holm(p_value) if self._correction == "holm" else p_value.copy()
+        return found
 
 
-def _patient_values(records: Sequence[np.ndarray]) -> list[float]:
-    """Mean over the records of one patient, column by column, records without a value left out."""
-    columns = np.array(records).T
-    kept = [column[np.isfinite(column)] for column in columns]
-    return [math.fsum(column) / len(column) if len(column) else math.nan for column in kept]
+def _patient_values(records: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
+    """Write the mean over the records of one patient, records without a value left out; return their numbers."""
+    if len(records) == 1:
+        out[:] = records[0]
+        return np.isfinite(records[0]).astype(np.int64)
+    values = np.array(records)
+    present = np.isfinite(values)
+    counts = present.sum(axis=0)
+    out[:] = np.nan
+    # the records come in the order of their keys, so that the rounding of the sum is the same for any parts
+    np.divide(np.where(present, values, 0.0).sum(axis=0), counts, out=out, where=counts > 0)
+    return counts
 
 
-def _same_patients(present: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _same_patients(present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group the columns that the same patients have: (rows of the patients, columns) of each group."""
+    if present.all():
+        yield np.arange(len(present)), np.arange(present.shape[1])
+        return
     groups: dict[bytes, list[int]] = {}
     for c in range(present.shape[1]):
         groups.setdefault(present[:, c].tobytes(), []).append(c)
-    return [(np.flatnonzero(present[:, columns[0]]), np.array(columns)) for columns in groups.values()]
+    for columns in groups.values():
+        yield np.flatnonzero(present[:, columns[0]]), np.array(columns)
+
+
+def _cells(table: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return these rows and columns, without a copy where they are all."""
+    return table if (len(rows), len(columns)) == table.shape else table[np.ix_(rows, columns)]

@@ -22,16 +22,26 @@ PARTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 # Counted for each window beside its samples: whether it is used, whether its relevance then is zero throughout, whether
 # it is left out for either reason, and the time steps that are left out of it when it is used.
-TALLIES = ("windows", "zero", "non_finite", "no_signal", "padded")
+_WINDOW_TALLIES = ("windows", "zero", "non_finite", "no_signal", "padded")
+# With beats also: further reasons to leave a window out, and, of windows that are used, the beats used and left out.
+_BEAT_TALLIES = (*_WINDOW_TALLIES, "failed", "no_beat", "beats", "atypical")
+TALLIES = {
+    "record": _WINDOW_TALLIES,
+    "lead": _WINDOW_TALLIES,
+    "wave": (*_BEAT_TALLIES, "absent_P", "undecided_P", "absent_QRS", "absent_T", "cut_waves", "outside"),
+    "beat": (*_BEAT_TALLIES, "edge_beats"),
+}
+USED = 0  # position of "windows" among the tallies
 
 
 class WindowSums(NamedTuple):
     """Sums and counts, a row a window."""
 
-    sums: np.ndarray  # (n_windows, n_columns + 1) float64; the last: absolute values over all columns
-    samples: np.ndarray  # (n_windows, n_columns) int64: samples summed
-    tallies: np.ndarray  # (n_windows, len(TALLIES)) int64
+    sums: np.ndarray  # (n_windows, n_columns + 1) float64; the last: absolute values, what a share is of
+    samples: np.ndarray  # (n_windows, n_columns) int64: samples summed; one column where all have as many
+    tallies: np.ndarray  # (n_windows, len(TALLIES[by])) int64
     equal_leads: bool  # several leads, and all of them the same in every window
+    ecg: np.ndarray | None = None  # (n_windows, n_columns) float64: sums of the ECG over the same samples
 
 
 def check_relevance(estimator: Any, R: Any, *, reset: bool) -> np.ndarray:
@@ -68,7 +78,8 @@ def window_sums(cube: np.ndarray, signal: np.ndarray | None, *, by: str, statist
     cube : ndarray of shape (n_windows, n_leads, n_timesteps), float32
         Relevance.
     signal : ndarray of shape (n_windows, any, n_timesteps) or None
-        ECG: what follows its last sample that is not zero on all leads is a tail of padding. None: no tails.
+        ECG: what precedes its first and follows its last sample that is not zero on all leads is padding. None: no
+        padding.
     by : "record" or "lead"
         Columns.
     statistic : str
@@ -81,7 +92,7 @@ def window_sums(cube: np.ndarray, signal: np.ndarray | None, *, by: str, statist
     """
     n, n_leads, n_timesteps = cube.shape
     sums, total = np.zeros((n, n_leads)), np.zeros(n)
-    lengths = np.full(n, n_timesteps)
+    first, last = spans(signal, n, n_timesteps).T
     finite, zero = np.ones(n, dtype=bool), np.zeros(n, dtype=bool)
     equal, step = n_leads > 1, max(1, _BLOCK // (n_leads * n_timesteps))
     for start in range(0, n, step):
@@ -90,13 +101,14 @@ def window_sums(cube: np.ndarray, signal: np.ndarray | None, *, by: str, statist
         finite[i] = np.isfinite(block).all(axis=(1, 2))
         block[~finite[i]] = 0
         if signal is not None:
-            lengths[i] = _lengths(signal[i])
-            block *= np.arange(n_timesteps) < lengths[i, None, None]
+            steps = np.arange(n_timesteps)
+            block *= (steps >= first[i, None, None]) & (steps < last[i, None, None])
         zero[i] = ~block.any(axis=(1, 2))
         equal = equal and bool((block == block[:, :1]).all())
         block = PARTS[statistic](block)
         sums[i] = block.sum(axis=2)
         total[i] = np.abs(block, out=block).sum(axis=2).sum(axis=1)
+    lengths = last - first
     used = finite & (lengths > 0)
     samples = np.where(used, lengths, 0)[:, None] * np.ones(n_leads, dtype=np.int64)
     if by == "record":
@@ -110,26 +122,44 @@ def window_sums(cube: np.ndarray, signal: np.ndarray | None, *, by: str, statist
     )
 
 
-def _lengths(signal: np.ndarray) -> np.ndarray:
-    """Time steps up to the last that is not zero on all leads, (n_windows,)."""
-    alive = (signal != 0).any(axis=1)
-    return np.where(alive.any(axis=1), alive.shape[1] - alive[:, ::-1].argmax(axis=1), 0)
+def spans(signal: np.ndarray | None, n_windows: int, n_timesteps: int) -> np.ndarray:
+    """Return where the ECG of each window begins and ends between its zero padding, (n_windows, 2); 0, 0 for none."""
+    found = np.tile([0, n_timesteps], (n_windows, 1))
+    if signal is None:
+        return found
+    step = max(1, _BLOCK // (signal.shape[1] * n_timesteps))
+    for start in range(0, n_windows, step):
+        alive = (signal[start : start + step] != 0).any(axis=1)
+        ends = alive.argmax(axis=1), n_timesteps - alive[:, ::-1].argmax(axis=1)
+        found[start : start + step] = np.where(alive.any(axis=1), ends, 0).T
+    return found
 
 
-def warn_of(windows: WindowSums, by: str, *, stacklevel: int) -> None:
-    """Warn of windows that are not finite and of leads that cannot be told apart."""
-    out = np.flatnonzero(windows.tallies[:, TALLIES.index("non_finite")])
+def warn_of(windows: WindowSums, by: str, leads: str, *, stacklevel: int) -> None:
+    """Warn of windows that are not finite, of leads that cannot be told apart, and where no window has a beat."""
+    names, n = TALLIES[by], len(windows.tallies)
+    out = np.flatnonzero(windows.tallies[:, names.index("non_finite")])
     if len(out):
         warnings.warn(
-            f"the relevance of {len(out)} of {len(windows.tallies)} windows has NaN or infinities (the first at "
+            f"the relevance of {len(out)} of {n} windows has NaN or infinities (the first at "
             f"{out[0]}): left out and counted in exclusions_",
             UserWarning,
             stacklevel=stacklevel,
         )
-    if windows.equal_leads and by == "lead":
+    if "failed" in names and not windows.tallies[:, USED].any():
+        counts = dict(zip(names, windows.tallies.sum(axis=0).tolist(), strict=True))
+        told = ", ".join(f"{name} {counts[name]}" for name in ("failed", "no_beat", "non_finite", "no_signal"))
+        warnings.warn(
+            f"by={by!r}: none of the {n} windows has a beat to use ({told}): their values are NaN; see exclusions_, "
+            "and Beats.reason for what went wrong",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+    if windows.equal_leads and (by == "lead" or (by in ("wave", "beat") and leads == "each")):
+        instead = "by='record'" if by == "lead" else "leads='together'"
         warnings.warn(
             "the relevance of all leads is equal, as that of a class activation map is: the columns say nothing about "
-            "leads; aggregate by='record', or explain with a method that has a lead axis",
+            f"leads; aggregate with {instead}, or explain with a method that has a lead axis",
             UserWarning,
             stacklevel=stacklevel,
         )

@@ -24,7 +24,7 @@ from tests.benchmarks.page import Page  # noqa: E402
 
 FAMILIES = (
     "gradcam", "mask", "mask_iterations", "classifier", "import_time", "preprocessing", "loading",
-    "classification", "records",
+    "classification", "records", "gradients", "lrp", "aggregate", "beats",
 )
 _PACKAGES = ("skecg", "torch", "numpy", "scipy", "scikit-learn", "skorch", "captum", "wfdb", "neurokit2")
 _log = logging.getLogger("skecg.benchmarks")

@@ -13,6 +13,7 @@ SMALL = {
     "HannunNet": {"width": 2},
     "ZihlmannCNN": {"width": 2},
     "ZihlmannCRNN": {"width": 2},
+    "RibeiroNet": {"width": 2},
 }
 # what each network's own layer is at 720 samples, and the length of its map
 LAYERS = {
@@ -20,6 +21,7 @@ LAYERS = {
     "HannunNet": ("blocks.8.pre.1", 45),
     "ZihlmannCNN": ("blocks.1.layers.2.2", 11),
     "ZihlmannCRNN": ("blocks.1.layers.4.2", 11),
+    "RibeiroNet": ("resblock1d_1.relu2", 45),
 }
 
 

@@ -197,7 +197,7 @@ def test_published_settings():
 def test_defaults():
     defaults = MaskDeletion(None).get_params(deep=False)
     want = {
-        "lambda1": 5.0, "lambda2": 0.05, "lr": 0.05, "n_iter": 120, "init": 0.0, "n_knots": (20, 28, 40, 56),
+        "lambda1": 5.0, "lambda2": 0.05, "lr": 0.05, "n_iter": 120, "init": 0.0, "n_knots": (10, 14, 20, 28, None),
         "reduction": "mean",
         "output": "probability", "replacement": "running_median", "branch": "all", "other_branch": "silenced",
         "tol": 1e-3, "target": "predicted", "batch_size": 64, "fs": None, "verbose": 0,
@@ -252,8 +252,8 @@ def test_several_numbers_of_knots_give_the_mean_of_their_masks(rng):
     clf = linear(against_nothing(rng.normal(size=40)))
     X = rng.standard_normal((3, 1, 40)).astype(np.float32)
     settings = {"n_iter": 12, "target": "A", "replacement": 0.0}
-    many = MaskDeletion(clf, n_knots=(4, 7, 11), **settings).explain(X)
-    each = [MaskDeletion(clf, n_knots=n, **settings).explain(X) for n in (4, 7, 11)]
+    many = MaskDeletion(clf, n_knots=(4, 7, None), **settings).explain(X)
+    each = [MaskDeletion(clf, n_knots=n, **settings).explain(X) for n in (4, 7, None)]
     assert np.allclose(many.mask, np.mean([one.mask for one in each], axis=0), atol=1e-6)
     assert (many.n_iter == sum(one.n_iter for one in each)).all()
     assert len({one.mask.tobytes() for one in each}) == 3

@@ -100,14 +100,6 @@ def test_columns_have_the_names_of_the_leads(rng):
 # input that is refused
 
 
-@pytest.mark.parametrize("by", ["wave", "beat"])
-def test_by_wave_and_beat_say_that_they_need_beats(by, rng):
-    R = rng.normal(size=(4, 30)).astype(np.float32)
-    for method in ("fit", "partial_fit", "fit_transform"):
-        with pytest.raises(ValueError, match=f"by='{by}' needs the beats of the ECG, which this version"):
-            getattr(RelevanceAggregator(by), method)(R)
-
-
 @pytest.mark.parametrize(
     ("params", "message"),
     [

@@ -109,3 +109,18 @@ def test_attributes_wait_for_fit(name):
     assert not hasattr(RelevanceAggregator(), name)
     with pytest.raises(NotFittedError):
         getattr(RelevanceAggregator(), name)
+
+
+def test_patient_values_are_what_the_means_are_of():
+    R = np.random.default_rng(0).normal(size=(24, 2, 30)).astype(np.float32)
+    y, patients = np.tile(["a", "b"], 12), np.repeat(np.arange(8), 3)
+    fitted = RelevanceAggregator(by="lead", random_state=0).fit(R, y, groups=patients)
+    for i, label in enumerate(fitted.classes_):
+        values = fitted.patient_values(label)
+        each = [R[(patients == p) & (y == label)].mean((0, 2)) for p in range(8)]
+        assert np.allclose(values, each, rtol=1e-5)
+        assert np.allclose(values.mean(0), fitted.mean_[i])
+        values[:] = 0  # a copy
+    assert fitted.patient_values("a").any()
+    with pytest.raises(ValueError, match="one of the classes"):
+        fitted.patient_values("c")

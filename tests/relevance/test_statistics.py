@@ -11,9 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from skecg.relevance._statistics import _bca_levels, cohort_statistics, compare, fsum_mean, holm, mean_interval
+from skecg.relevance._ranks import compare as compare_columns
+from skecg.relevance._ranks import holm
+from skecg.relevance._statistics import CohortStatistics, _bca_levels, fsum_mean, mean_interval
 
 ALTERNATIVES = ("two-sided", "greater", "less")
+
+
+def compare(values, control, alternative):
+    """Compare one column."""
+    delta, p = compare_columns(values[:, None], control[:, None], alternative)
+    return float(delta[0]), float(p[0])
 
 
 def test_holm_by_hand():
@@ -171,7 +179,7 @@ def test_interval_covers_the_mean_about_as_often_as_it_says(n, least, kind, rng)
 def _cohorts(cohorts, **options):
     options = {"n_columns": 1, "control": None, "alternative": "two-sided", "correction": "holm"} | options
     cohorts = [{p: [np.atleast_1d(r) for r in records] for p, records in cohort.items()} for cohort in cohorts]
-    return cohort_statistics(cohorts, n_bootstrap=100, seed=0, **options)
+    return CohortStatistics(cohorts, n_bootstrap=100, seed=0, **options)
 
 
 def test_a_record_weighs_one_in_its_patient_and_a_patient_one_in_the_cohort():
