@@ -17,7 +17,7 @@ import numpy as np
 from _study import bootstrap, parser, table, versions
 from _twelve import FS, LENGTH, folds, joined, recordings, synthetic, trained
 from scipy.stats import spearmanr
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 from sklearn.utils import Bunch
 
 from skecg import IntegratedGradients, RelevanceAggregator
@@ -28,7 +28,8 @@ from skecg.utils._leads import STANDARD_LEADS as LEADS
 EXPLAINED = ("AF", "LBBB")
 # leads that cardiologists read first: P waves and fibrillation in II and V1; the broad notched R of LBBB
 EXPECTED = {"AF": ("II", "V1"), "LBBB": ("I", "aVL", "V1", "V5", "V6")}
-WAVES = ("P", "QRS", "T")
+# P waves are looked for in II and V1; in LBBB the T waves of the lateral leads point away from the QRS
+NAMED = {"AF": ("II P", "V1 P"), "LBBB": ("I T", "aVL T", "V5 T", "V6 T")}
 
 
 def spread(value: float, low: float, high: float, n: int, digits: int = 3) -> str:
@@ -185,14 +186,16 @@ def detected_beats(ecg: Bunch, rows: np.ndarray) -> list[Beats]:
     return delineate(X, find_beats(X, FS, lead_names=LEADS), FS, lead_names=LEADS)
 
 
-def bridged(X: np.ndarray, beats: list[Beats], wave: str, shift: float = 0.0) -> np.ndarray:
+def bridged(
+    X: np.ndarray, beats: list[Beats], wave: str, shift: float = 0.0, leads: tuple[str, ...] = LEADS
+) -> np.ndarray:
     """Return the ECG with a straight line over each wave of a kind, or over as long a piece ``shift`` s after it."""
     out, first, last = X.copy(), *{"P": (0, 2), "QRS": (3, 4), "T": (5, 7)}[wave]
     for row, one in enumerate(beats):
         if one.limits is None:
             continue
         for limits in one.limits:
-            for lead in range(12):
+            for lead in map(LEADS.index, leads):
                 a, b = limits[lead, first] + shift * FS, limits[lead, last] + shift * FS
                 if not np.isfinite([a, b]).all():
                     continue
@@ -217,14 +220,17 @@ def causal(nets: list, ecg: Bunch, fold: np.ndarray | None, rows: np.ndarray, be
 
     X = ecg.data[rows]
     before, lines = logits(X), []
+    lateral = ("I", "aVL", "V5", "V6")
     cases = (
-        ("P waves bridged", "P", 0.0, "AF"),
-        ("as much, 0.12 s before the P waves", "P", -0.12, "AF"),
-        ("T waves flattened", "T", 0.0, "LBBB"),
-        ("as much, 0.25 s after the T waves", "T", 0.25, "LBBB"),
+        ("P waves bridged", "P", 0.0, LEADS, "AF"),
+        ("as much, 0.12 s before the P waves", "P", -0.12, LEADS, "AF"),
+        ("T waves flattened", "T", 0.0, LEADS, "LBBB"),
+        ("as much, 0.25 s after the T waves", "T", 0.25, LEADS, "LBBB"),
+        (f"T waves of {', '.join(lateral)} flattened", "T", 0.0, lateral, "LBBB"),
+        ("as much in these leads, 0.25 s after", "T", 0.25, lateral, "LBBB"),
     )
-    for name, wave, shift, label in cases:
-        move = (logits(bridged(X, beats, wave, shift)) - before)[:, j[label]]
+    for name, wave, shift, leads, label in cases:
+        move = (logits(bridged(X, beats, wave, shift, leads)) - before)[:, j[label]]
         value = bootstrap(lambda take, m=move: float(np.mean(m[take])), ecg.groups[rows], 0)
         up = bootstrap(lambda take, m=move: float(np.mean(m[take] > 0)), ecg.groups[rows], 0)
         lines.append(
@@ -233,10 +239,12 @@ def causal(nets: list, ecg: Bunch, fold: np.ndarray | None, rows: np.ndarray, be
     return lines
 
 
-def signs(name: str, aggregator: Any) -> list[list[str]]:
-    """Return the mean relevance of each wave over all leads in controls, with its interval and its sign."""
+def signs(name: str, aggregator: Any, chosen: tuple[str, ...] | None = None) -> list[list[str]]:
+    """Return the mean relevance of waves in controls, with its interval and its sign; None: of all columns."""
     c, lines = list(aggregator.classes_).index("N"), []
     for k, wave in enumerate(aggregator.get_feature_names_out()):
+        if chosen is not None and wave not in chosen:
+            continue
         value, (low, high), n = aggregator.mean_[c, k], aggregator.interval_[c, k], int(aggregator.n_patients_[c, k])
         if n < 10 or np.isnan(low):
             said = "cannot be decided"
@@ -281,6 +289,12 @@ def planted(nets: list, points: int, n: int) -> list[list[str]]:
     return lines
 
 
+def best_threshold(y: np.ndarray, probability: np.ndarray) -> float:
+    """Return the threshold of the highest F1 of these very recordings; it serves the picture alone."""
+    precision, recall, thresholds = precision_recall_curve(y, probability)
+    return float(thresholds[np.argmax((precision * recall / np.maximum(precision + recall, 1e-9))[:-1])])
+
+
 def pictures(out: Path, label: str, aggregators: dict[str, Any], ecg: Bunch, rows: np.ndarray, found: Bunch) -> None:
     """Draw the paper's figures of one label."""
     import matplotlib
@@ -293,10 +307,10 @@ def pictures(out: Path, label: str, aggregators: dict[str, Any], ecg: Bunch, row
     j = RIBEIRO_LABELS.index(label)
     inside = (np.arange(LENGTH) >= ecg.valid[rows, :1]) & (np.arange(LENGTH) < ecg.valid[rows, 1:])
     mean = (found.relevance * inside[:, None]).sum((1, 2)) / (12 * inside.sum(1))
+    y, probability = ecg.target[rows, j], 1 / (1 + np.exp(-found.score))
+    threshold = best_threshold(y, probability)
     drawn = {
-        "probability": ProbabilityDisplay.from_relevance(
-            mean, 1 / (1 + np.exp(-found.score)), ecg.target[rows, j], threshold=0.5, label=label
-        ),
+        "probability": ProbabilityDisplay.from_relevance(mean, probability, y, threshold=threshold, label=label),
         "leads": CohortDisplay.from_aggregator(aggregators["lead"], label=label),
         "beat": AverageBeatDisplay.from_aggregator(aggregators["beat"], label=label),
         "waves": WaveMapDisplay.from_aggregator(aggregators["wave"], label=label),
@@ -380,6 +394,7 @@ def main() -> None:
         together = aggregated("wave", label, ecg, rows, y, R, beats=beats, leads="together")
         wave_lines += differences(together, label, 1e4)
         sign_lines += signs(f"logit of {label}, detected waves", together)
+        sign_lines += signs(f"logit of {label}, detected waves", wave, NAMED[label])
         if args.out is not None:
             args.out.mkdir(parents=True, exist_ok=True)
             beat = aggregated("beat", label, ecg, rows, y, R, beats=beats)
@@ -387,11 +402,18 @@ def main() -> None:
         if ludb is not None:
             true = ludb_beats(ludb.found)
             seen, what = cohort(ludb, label)
-            out = relevance(nets, ludb, None, seen, label, points)
-            marked = aggregated(
-                "wave", label, ludb, seen, what, out.relevance, beats=[true[i] for i in seen], leads="together"
-            )
-            sign_lines += signs(f"logit of {label}, LUDB's cardiologists", marked)
+            kept = None if args.work is None else args.work / f"relevance-ludb-{label}-{points}-{seed}.npz"
+            if kept is not None and kept.is_file():
+                out = Bunch(**np.load(kept))
+            else:
+                out = relevance(nets, ludb, None, seen, label, points)
+                if kept is not None:
+                    np.savez(kept, **out)
+            for leads, columns in (("together", None), ("each", NAMED[label])):
+                marked = aggregated(
+                    "wave", label, ludb, seen, what, out.relevance, beats=[true[i] for i in seen], leads=leads
+                )
+                sign_lines += signs(f"logit of {label}, LUDB's cardiologists", marked, columns)
     write(
         "Classes: mean relevance against probability",
         "Spearman's rank correlation with the logit, over patients with the diagnosis and healthy controls. For "

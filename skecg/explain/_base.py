@@ -111,6 +111,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
     ``_explain_batch(net, x, given, score, **context)`` gets the private twin, a tensor (n, n_leads, n_timesteps), the
     position of each window's target (-1: the predicted one) and the :class:`TargetScore`; it returns a dict of arrays:
     ``relevance``, ``score``, ``logits``, ``index`` (the positions explained), ``passed`` and the method's diagnostics.
+    ``context`` is what ``_context`` returns, once for all batches, and the batch's rows of what ``_by_window`` returns.
     """
 
     relevance_kind = "signed"
@@ -291,6 +292,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         self._check_parameters()
         data, classifier, flat = self._network_input(X)
         given = self._given_target(classifier, len(data), self.target if target is None else target)
+        more = self._by_window(classifier, len(data))
         score = TargetScore(classifier.multilabel_, classifier._cut(), getattr(self, "output", self._output))
         device = classifier.device_
         with plain_torch(device, gradient=True):
@@ -300,11 +302,14 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
             # cuDNN's recurrent layers have no backward pass in eval mode
             with cudnn(enabled=False) if recurrent and device.startswith("cuda") else nullcontext():
                 out = map_batches(
-                    lambda x, t: self._explain_batch(net, x, torch.from_numpy(t).to(x.device), score, **context),
+                    lambda x, t, *rows: self._explain_batch(
+                        net, x, torch.from_numpy(t).to(x.device), score, **context, **dict(zip(more, rows, strict=True))
+                    ),
                     data,
                     self.batch_size,
                     device,
                     given,
+                    *more.values(),
                     progress=type(self).__name__ if self.verbose else None,
                 )
         relevance = out.pop("relevance")
@@ -330,6 +335,10 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
 
     def _context(self, net: torch.nn.Module, classifier: ECGClassifier) -> dict[str, Any]:
         """Return what ``_explain_batch`` needs beside its batch, computed once; it may change the twin."""
+        return {}
+
+    def _by_window(self, classifier: ECGClassifier, n: int) -> dict[str, np.ndarray]:
+        """Return what ``_explain_batch`` needs of each of n windows: arrays of n rows, cut into batches as X is."""
         return {}
 
     def _explain_batch(

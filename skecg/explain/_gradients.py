@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..classifiers import ECGClassifier
-from ..utils._batching import _is_out_of_memory
+from ..utils._batching import in_parts
 from ..utils._docs import fill_doc
 from ..utils._validation import check_option
 from ._base import BaseExplainer, TargetScore
@@ -97,33 +97,22 @@ def path_sum(
     total : torch.Tensor of shape (n, n_leads, n_timesteps), float64
         Of each window; float32 on MPS, which has no other.
     """
-    n, done = len(x), 0
-    at_once = max(1, batch_size // n)
     wide = widest(x)
     total = torch.zeros(x.shape, dtype=wide, device=x.device)
     alpha = torch.from_numpy(nodes).to(x.dtype).to(x.device)[:, None, None, None]
     weight = torch.from_numpy(weights).to(x.dtype).to(x.device)[:, None, None, None]
-    while done < len(nodes):
-        now = slice(done, min(done + at_once, len(nodes)))
-        try:
-            begin = start(now)
-            way = x - begin
-            rows = torch.addcmul(begin, alpha[now], way).flatten(0, 1)
-            gradient = input_gradient(net, rows, index.repeat(now.stop - now.start), score)[0]
-            gradient = gradient.view(-1, *x.shape)
-            if len(begin) == 1:  # one way for all points: it is multiplied with their sum
-                part = (gradient * weight[now]).sum(0, dtype=wide) * way[0]
-            else:
-                part = (gradient * weight[now] * way).sum(0, dtype=wide)
-        except (RuntimeError, MemoryError) as error:
-            if at_once == 1 or not _is_out_of_memory(error):
-                raise
-            part = None
-        if part is None:  # here the traceback, which holds the failed pass's tensors, is gone
-            at_once //= 2
-            continue
+
+    def add_up(now: slice) -> torch.Tensor:
+        begin = start(now)
+        way = x - begin
+        rows = torch.addcmul(begin, alpha[now], way).flatten(0, 1)
+        gradient = input_gradient(net, rows, index.repeat(now.stop - now.start), score)[0].view(-1, *x.shape)
+        if len(begin) == 1:  # one way for all points: it is multiplied with their sum
+            return (gradient * weight[now]).sum(0, dtype=wide) * way[0]
+        return (gradient * weight[now] * way).sum(0, dtype=wide)
+
+    for _, part in in_parts(len(nodes), batch_size // len(x), add_up):
         total += part
-        done = now.stop
     return total
 
 
@@ -132,11 +121,11 @@ def widest(x: torch.Tensor) -> torch.dtype:
     return torch.float32 if x.device.type == "mps" else torch.float64  # MPS has no float64
 
 
-def without_repeat(x: torch.Tensor, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return one row where a lone window comes twice: with its points it makes a batch by itself."""
-    if len(x) == 2 and torch.equal(x[0], x[1]) and torch.equal(given[0], given[1]):
-        return x[:1], given[:1]
-    return x, given
+def without_repeat(*arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return one row of each where a lone window comes twice: with its points it makes a batch by itself."""
+    if len(arrays[0]) == 2 and all(torch.equal(array[0], array[1]) for array in arrays):
+        return tuple(array[:1] for array in arrays)
+    return arrays
 
 
 def to_numpy(out: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -179,9 +168,7 @@ class Saliency(_Gradient):
     %(estimator)s
     absolute : bool, default=True
         Whether the sign is dropped, as in the paper.
-    output : {"logit", "margin", "probability"}, default="logit"
-        The score: the logit, the logit less the logsumexp of the others, or the probability (of a multi-label
-        classifier the label's sigmoid), whose gradient vanishes where it is near 0 or 1.
+    %(output)s
     %(target)s
     %(explain_batch_size)s
     %(explain_fs)s
@@ -257,9 +244,7 @@ class InputXGradient(_Gradient):
     Parameters
     ----------
     %(estimator)s
-    output : {"logit", "margin", "probability"}, default="logit"
-        The score: the logit, the logit less the logsumexp of the others, or the probability (of a multi-label
-        classifier the label's sigmoid), whose gradient vanishes where it is near 0 or 1.
+    %(output)s
     %(target)s
     %(explain_batch_size)s
     %(explain_fs)s

@@ -45,10 +45,9 @@ class IntegratedGradients(BaseExplainer):
         What stands for no evidence, in the unit and the space of the network's input (after a Pipeline's steps): a
         number; "median", the median of each window and lead, near the isoelectric line; an array (n_leads,) or
         (n_leads, n_timesteps) for all windows; or (n_samples, n_leads, n_timesteps), for one lead also
-        (n_samples, n_timesteps), with a baseline for each window of the X that is explained.
-    output : {"logit", "margin", "probability"}, default="logit"
-        The score: the logit, the logit less the logsumexp of the others, or the probability (of a multi-label
-        classifier the label's sigmoid), whose gradient vanishes where it is near 0 or 1.
+        (n_samples, n_timesteps), with a baseline for each window of the X that is explained (not of a record, which
+        :func:`~skecg.explain.explain_record` cuts into windows itself).
+    %(output)s
     tol : float, default=None
         Take more points in a window until its ``completeness_error`` is at most this share of ``|s(x) - s(x')|``:
         midpoints three times as many, the others twice, as often as ``max_steps`` allows. None takes ``n_steps``.
@@ -140,24 +139,11 @@ class IntegratedGradients(BaseExplainer):
             check_number("tol", self.tol, low=0, strict=True)
             if self.max_steps < self.n_steps:
                 raise ValueError(f"max_steps must be at least n_steps ({self.n_steps}); got {self.max_steps}")
-        if isinstance(self.baseline, str) and self.baseline != "median":
+        if self.baseline is None or (isinstance(self.baseline, str) and self.baseline != "median"):
             raise ValueError(f"baseline must be a number, 'median' or an array; got {self.baseline!r}")
 
-    def _given_target(self, classifier: ECGClassifier, n: int, target: Any) -> np.ndarray:
-        """Return each window's output, and beside it its row: a baseline may have one for each window."""
-        self._baseline(classifier, n)
-        return np.stack([super()._given_target(classifier, n, target), np.arange(n)], 1)
-
     def _baseline(self, classifier: ECGClassifier, n: int | None = None) -> np.ndarray | None:
-        """Return the baseline (n or 1, n_leads or 1, n_timesteps or 1), None for "median".
-
-        Parameters
-        ----------
-        classifier : ECGClassifier
-            Whose input it belongs to.
-        n : int, default=None
-            Windows that are explained; None takes any number.
-        """
+        """Return the baseline (n or 1, n_leads or 1, n_timesteps or 1) of n windows, or of any; None for "median"."""
         if isinstance(self.baseline, str):
             return None
         try:
@@ -175,34 +161,41 @@ class IntegratedGradients(BaseExplainer):
             return given[None]
         if leads == 1 and given.ndim == 2:
             given = given[:, None]
-        if given.shape[1:] == (leads, length) and (n is None or len(given) == n):
+        if given.shape[1:] == (leads, length) and (n is None or len(given) in (1, n)):
             return given
-        one = f" or {('n' if n is None else n, length)}" if leads == 1 else ""
+        one = f" or {(n, length)}" if leads == 1 else ""
         raise ValueError(
-            f"baseline has the shape {np.shape(self.baseline)}; for {'n' if n is None else n} windows of {leads} leads "
+            f"baseline has the shape {np.shape(self.baseline)}; for {n} windows of {leads} leads "
             f"and {length} timesteps it must be a number, {(leads,)} by lead, {(leads, length)} for all windows, or "
-            f"{('n' if n is None else n, leads, length)}{one} with one for each"
+            f"{(n, leads, length)}{one} with one for each"
         )
 
     def _context(self, net: torch.nn.Module, classifier: ECGClassifier) -> dict[str, Any]:
         speed_up(net, classifier.device_)
         baseline = self._baseline(classifier)
-        return {"baseline": None if baseline is None else torch.from_numpy(np.array(baseline))}
+        one = baseline is not None and len(baseline) == 1
+        return {"of_all": torch.from_numpy(np.array(baseline)).to(classifier.device_) if one else None}
 
-    def _start(self, x: torch.Tensor, rows: torch.Tensor, baseline: torch.Tensor | None) -> torch.Tensor:
-        """Return where the paths begin, (n or 1, n_leads, n_timesteps)."""
-        if baseline is None:
-            return x.median(-1, keepdim=True).values.expand_as(x)
-        own = baseline if len(baseline) == 1 else baseline[rows.cpu()]
-        return own.to(x.device).expand(-1, *x.shape[1:])
+    def _by_window(self, classifier: ECGClassifier, n: int) -> dict[str, np.ndarray]:
+        baseline = self._baseline(classifier, n)
+        return {} if baseline is None or len(baseline) == 1 else {"of_window": baseline}
 
     def _explain_batch(
-        self, net: torch.nn.Module, x: torch.Tensor, given: torch.Tensor, score: TargetScore, **context: Any
+        self,
+        net: torch.nn.Module,
+        x: torch.Tensor,
+        given: torch.Tensor,
+        score: TargetScore,
+        *,
+        of_all: torch.Tensor | None,
+        of_window: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        x, given = without_repeat(x, given)
-        start = self._start(x, given[:, 1], context["baseline"])
+        own = () if of_window is None else (torch.from_numpy(of_window).to(x.device),)
+        x, given, *own = without_repeat(x, given, *own)
+        start = own[0] if own else _medians(x) if of_all is None else of_all
+        start = start.expand(-1, *x.shape[1:])
         logits = forward(net, x)
-        index = score.choose(logits, given[:, 0])
+        index = score.choose(logits, given)
         explained = score(logits, index)
         at_start = score(forward(net, start).expand(len(x), -1), index)
         rise = explained.to(widest(x)) - at_start.to(widest(x))
@@ -285,3 +278,9 @@ def _more_points(method: str, n: int) -> tuple[np.ndarray, np.ndarray, float]:
 def _gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return (nodes + 1) / 2, weights / 2
+
+
+def _medians(x: torch.Tensor) -> torch.Tensor:
+    """Return the median of each window and lead; torch's own is the lower of the two values in the middle."""
+    ordered, n = x.sort(dim=-1).values, x.shape[-1]
+    return (ordered[..., (n - 1) // 2, None] + ordered[..., n // 2, None]) / 2

@@ -12,6 +12,7 @@ from ..classifiers import ECGClassifier
 from ..utils._docs import fill_doc
 from ..utils._validation import check_number, check_option
 from ._base import BaseExplainer, TargetScore
+from ._gradients import to_numpy
 from ._lrp_rules import LINEAR_RULES, NORM_RULES, SUM_RULES, WEIGHT_RULES, Settings
 from ._lrp_trace import Propagation
 
@@ -55,6 +56,8 @@ class LRP(BaseExplainer):
 
     The network's own forward method is run and every operation is seen, in modules as in functions. One without a
     rule is refused by name: recurrent layers, gates, attention, normalisation by the window's own statistics.
+    Values behind ``detach()``, ``.data`` or ``no_grad`` count as constants, as for ``InputXGradient``: what they
+    take is absorbed. In-place operations are followed, but refused where their target is read by another view.
 
     Parameters
     ----------
@@ -211,7 +214,7 @@ class LRP(BaseExplainer):
             "absorbed": by_layer.sum(1),
             "absorbed_by_layer": by_layer,
         }
-        result = {key: value.detach().cpu().numpy() for key, value in out.items()}
+        result = to_numpy(out)
         total = result["relevance"].sum((1, 2), dtype=np.float64) + result["absorbed"]
         names = np.empty(n, dtype=object)
         names[:] = [tuple(absorbed)] * n  # the same in every row, for batches are put together by rows

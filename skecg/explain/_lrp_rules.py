@@ -81,7 +81,8 @@ def quotient(above: Tensor, below: Tensor) -> tuple[Tensor, Tensor | None]:
 
 def by_window(flow: Tensor, weight: Any) -> Tensor:
     """Return flow times a constant, summed where that is cheap: one value a channel."""
-    if isinstance(weight, Tensor) and weight.ndim == flow.ndim - 1 and weight.numel() == flow.shape[1]:
+    by_channel = isinstance(weight, Tensor) and weight.ndim == flow.ndim - 1 > 0
+    if by_channel and weight.shape[0] == flow.shape[1] == weight.numel():
         return flow.reshape(*flow.shape[:2], -1).sum(2) @ weight.flatten()
     return flow * weight
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 
 from ._lrp_rules import (
@@ -30,7 +31,9 @@ from ._lrp_rules import (
 
 _RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _IN_PLACE = {"__iadd__": "add", "__isub__": "sub", "__imul__": "mul", "__itruediv__": "div"}
+_VALUES = ("item", "tolist", "numpy", "__array__", "__bool__", "__float__", "__int__", "__index__", "equal", "allclose")
 HANDLERS: dict[str, Callable[..., Any]] = {}  # name of a torch function -> its rule
+
 
 class Propagation(TorchFunctionMode):
     """Run a network's own forward pass so that its backward pass is relevance propagation.
@@ -53,6 +56,8 @@ class Propagation(TorchFunctionMode):
         self.absorbed: dict[str, list[Tensor]] = {}
         self._stack: list[tuple[str, nn.Module]] = []
         self._n = 0
+        self._replaced: list[Trace] = []  # of tensors that were written into
+        self._written: dict[StorageWeakRef, str] = {}  # their memory, and the operation
         for name, part in net.named_modules():
             # a hook of the user's on gradients would be handed relevance, and stand between two operations
             part._backward_hooks.clear()
@@ -68,9 +73,16 @@ class Propagation(TorchFunctionMode):
         self.absorbed, self._stack, self._n = {}, [], len(x)
         x = x.detach().requires_grad_(True)
         x._lrp = Trace(is_input=True)
-        with self:
-            out = self.net(x)
-        return x, self._now(out)
+        try:
+            with self:
+                out = self._now(self.net(x))
+            self._read(out, "the network's answer")
+        finally:
+            for trace in self._replaced:  # else a cycle through autograd's graph, which no collector of Python's sees
+                trace.became = None
+            self._replaced.clear()
+            self._written.clear()
+        return x, out
 
     def relevance(self, x: Tensor, logits: Tensor, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the relevance of the input to one logit a window, and what each layer absorbed (n,), float64."""
@@ -88,22 +100,24 @@ class Propagation(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Answer a call of a torch function by its rule."""
-        kwargs = kwargs or {}
-        if not any(t.requires_grad for t in _tensors((args, kwargs))):
-            return func(*args, **kwargs)
+        args, kwargs = self._now(args), self._now(kwargs or {})
         name = getattr(func, "__name__", str(func))
         if name in ("__get__", "__set__"):
             name = func.__self__.__name__ if name == "__get__" else name
-        args, kwargs = self._now(args), self._now(kwargs)
         base = name[:-1] if name.endswith("_") and not name.endswith("__") else _IN_PLACE.get(name, name)
-        handler = HANDLERS.get(base)
+        depends = any(map(_depends, _tensors((args, kwargs))))
+        handler = HANDLERS.get(base) if depends else None
         if handler is None:
-            if base != name or name in ("__setitem__", "__set__"):
+            if depends and (base != name or name in ("__setitem__", "__set__")):
                 self.refuse(name)
             out = func(*args, **kwargs)
-            if any(t.requires_grad for t in _tensors(out)):
+            made = list(_tensors(out))
+            if depends and any(map(_depends, made)):
                 self.refuse(name)
+            if made or name in _VALUES:  # a shape may be asked of any tensor
+                self._read((args, kwargs), name)
             return out
+        self._read((args, kwargs), name)
         if inspect.isfunction(func) and any(isinstance(value, bool) for value in args):  # inplace, by position
             args, kwargs = (), dict(inspect.signature(func).bind(*args, **kwargs).arguments)
         in_place = base != name or kwargs.pop("inplace", False) is True
@@ -113,6 +127,8 @@ class Propagation(TorchFunctionMode):
             func = getattr(F, base, getattr(torch, base, func))
         out = handler(self, func, *args, **kwargs)
         outs = [t for t in _tensors(out) if t.requires_grad]
+        if in_place and not outs:
+            self.refuse(f"an in-place {base}", " whose gradient is switched off")
         for t in outs:
             if not hasattr(t, "_lrp"):
                 t._lrp = Trace(all(trace.is_input for trace in traces))
@@ -120,7 +136,7 @@ class Propagation(TorchFunctionMode):
             for trace in traces:
                 trace.uses += 1
             if in_place:
-                traces[0].became = out
+                self._replace(next(_tensors((args, kwargs))), out, name)
         return out
 
     # ------------------------------------------------------------------------------------------------- bookkeeping
@@ -134,6 +150,24 @@ class Propagation(TorchFunctionMode):
         if type(value) in (list, tuple):
             return type(value)(map(self._now, value))
         return {k: self._now(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    def _replace(self, target: Tensor, out: Tensor, name: str) -> None:
+        """Note what an in-place operation has made of a tensor, whose own values stay as they were."""
+        if not hasattr(target, "_lrp"):  # a constant until now
+            target._lrp = Trace(is_input=False)
+        target._lrp.became = out
+        self._replaced.append(target._lrp)
+        memory = StorageWeakRef(target.untyped_storage())  # keeps the name of the memory, not the memory
+        if memory != StorageWeakRef(out.untyped_storage()):  # unsqueeze_ and the like write nothing
+            self._written[memory] = name
+
+    def _read(self, value: Any, reader: str) -> None:
+        """Raise ValueError where a tensor shares memory with another one that was written into: it has old values."""
+        for t in _tensors(value) if self._written else ():
+            name = self._written.get(StorageWeakRef(t.untyped_storage()))
+            if name is not None:
+                why = f": {reader} reads it by another view. Do it out of place"
+                self.refuse(f"an in-place operation ({name}) on shared memory", why)
 
     def _trace(self, tensor: Tensor) -> Trace:
         """Return what is known of a tensor; ValueError where it was made unseen."""
@@ -182,6 +216,10 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
+def _depends(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
 # ------------------------------------------------------------------------------------------ the rules by operation
 
 
@@ -216,14 +254,18 @@ def _chosen(run: Propagation, x: Tensor, kind: str) -> tuple[str, bool]:
     return rule, rule in LINEAR_RULES if run.settings.bias is None else run.settings.bias
 
 
+def _refuse_dependent(run: Propagation, func: Any, *parameters: Any) -> None:
+    if any(map(_depends, parameters)):
+        run.refuse(func.__name__, " with a weight, bias or statistic that depends on the input")
+
+
 @_rule("conv1d", "conv2d")
 def _conv(
     run: Propagation, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
     padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
     n_dims = weight.ndim - 2
-    if weight.requires_grad:
-        run.refuse(func.__name__, " with a weight that depends on the input")
+    _refuse_dependent(run, func, weight, bias)
     if input.ndim != n_dims + 2:
         run.refuse(func.__name__, f" without an axis of windows (input of shape {tuple(input.shape)})")
     x = input
@@ -250,8 +292,7 @@ def _conv(
 
 @_rule("linear")
 def _linear(run: Propagation, func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    if weight.requires_grad:
-        run.refuse("linear", " with a weight that depends on the input")
+    _refuse_dependent(run, func, weight, bias)
     rule, kept = _chosen(run, input, "dense")
     real = input._lrp.real
     real = None if real is None or real.shape[1:-1].numel() > 1 else real.reshape(1, -1)
@@ -265,6 +306,7 @@ def _batch_norm(
     weight: Tensor | None = None, bias: Tensor | None = None, training: bool = False, momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:  # fmt: skip
+    _refuse_dependent(run, func, running_mean, running_var, weight, bias)
     if func is not F.batch_norm or training or running_mean is None:
         run.refuse("batch_norm", " with the statistics of a batch; running statistics make it affine")
     scale = (running_var.double() + eps).rsqrt()
@@ -289,6 +331,7 @@ def _batch_norm(
 
 @_rule("relu", "leaky_relu", "prelu")
 def _homogeneous(run: Propagation, func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    _refuse_dependent(run, func, *args, *kwargs.values())
     if run.settings.as_gradient:  # value times gradient is the same before and behind
         return func(input, *args, **kwargs)
     return Through.apply(input, lambda x: func(x, *args, **kwargs))
@@ -380,10 +423,6 @@ def _div(run: Propagation, func: Any, input: Any, other: Any) -> Tensor:
     return _scaled(run, input, 1 / _constant(input, other))
 
 
-def _depends(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
-
-
 def _scaled(run: Propagation, x: Tensor, factor: Any) -> Tensor:
     if _depends(factor):
         run.refuse("mul", " of two tensors that both depend on the input, such as attention or a gate")
@@ -406,17 +445,17 @@ def _pad(
     axes = len(pad) // 2
     shape = [size if i >= input.ndim - axes else 1 for i, size in enumerate(input.shape)]
     real = torch.ones(shape, dtype=input.dtype, device=input.device)
-    real = real if input._lrp.real is None else real * input._lrp.real
-    real = F.pad(real, pad)
+    own = 1 - F.pad(real, pad)  # the padding of an earlier one has been counted there
+    real = F.pad(real if input._lrp.real is None else real * input._lrp.real, pad)
     if run.settings.as_gradient:
         if value and value > -torch.inf:
-            out = Count.apply(out, lambda flow: flow * (1 - real) * value, run.sink())
+            out = Count.apply(out, lambda flow: flow * own * value, run.sink())
     elif axes == 1 and min(pad) >= 0:
         inner = slice(pad[0], out.shape[-1] - pad[1])
         ends = slice(0, inner.start), slice(inner.stop, None)
         out = Count.apply(out, lambda flow: torch.cat([flow[..., end] for end in ends], -1), run.sink())
     else:
-        out = Count.apply(out, lambda flow: flow * (1 - real), run.sink())
+        out = Count.apply(out, lambda flow: flow * own, run.sink())
     out._lrp = Trace(input._lrp.is_input)
     out._lrp.real = real > 0
     return out

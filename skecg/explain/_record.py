@@ -149,6 +149,7 @@ def explain_record(
     explainer._check_parameters()
     before, classifier = unwrap(explainer._fitted())
     explainer._given_target(classifier, 1, explainer.target if target is None else target)
+    explainer._by_window(classifier, 1)  # refuses what is given by window
     source = _Source(record, fs, leads, classifier.n_leads_)
     known = explainer.fs if explainer.fs is not None else classifier.fs
     if known is not None and not np.isclose(known, source.fs):

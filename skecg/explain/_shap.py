@@ -13,7 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..classifiers import ECGClassifier
-from ..utils._batching import _is_out_of_memory
+from ..utils._batching import in_parts, map_batches
 from ..utils._docs import fill_doc
 from ..utils._validation import check_number, check_option, draw_seed
 from ._base import BaseExplainer, TargetScore
@@ -49,9 +49,7 @@ class ShapExplainer(BaseExplainer):
         Windows that ``fit`` draws, without ``background``.
     n_samples : int, default=200
         Draws of expected gradients, the same for every window.
-    output : {"logit", "margin", "probability"}, default="logit"
-        The score: the logit, the logit less the logsumexp of the others, or the probability (of a multi-label
-        classifier the label's sigmoid). DeepLIFT explains logits alone.
+    %(output)s
     tol : float, default=None
         A warning names windows whose ``additivity_error`` is beyond this share of the score's difference from the
         background's; None takes 0.1 for expected gradients, 0.01 for DeepLIFT.
@@ -215,9 +213,8 @@ class ShapExplainer(BaseExplainer):
             prepare_for_deep(net, windows[:1].repeat(2, 1, 1))
         else:
             speed_up(net, device)
-        rows = max(2, min(len(windows), self.batch_size))
-        logits = torch.cat([forward(net, part) for part in windows.split(rows)])
-        return {"windows": windows, "logits": logits, "draws": self._draws(len(windows))}
+        logits = map_batches(lambda part: forward(net, part).cpu().numpy(), found, self.batch_size, device)
+        return {"windows": windows, "logits": torch.from_numpy(logits).to(device), "draws": self._draws(len(windows))}
 
     def _draws(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return positions in a background of n windows, and places on the way from there, in the order of shap's."""
@@ -278,25 +275,20 @@ class ShapExplainer(BaseExplainer):
     ) -> torch.Tensor:
         import shap
 
-        total, done = torch.zeros(x.shape, dtype=widest(x), device=x.device), 0
-        at_once = max(1, self.batch_size // 2)  # shap runs background windows beside as many copies of x
-        while done < len(windows):
-            part = windows[done : done + at_once]
-            try:
-                values = torch.empty_like(total)
-                for label in index.unique().tolist():
-                    rows = torch.nonzero(index == label)[:, 0]
-                    found = shap.DeepExplainer(_Output(net, label), part).shap_values(x[rows], check_additivity=False)
-                    values[rows] = torch.from_numpy(found[..., 0]).to(values)
-            except (RuntimeError, MemoryError) as error:
-                if at_once == 1 or not _is_out_of_memory(error):
-                    raise
-                values = None
-            if values is None:  # here the traceback, which holds the failed pass's tensors, is gone
-                at_once //= 2
-                continue
-            total += values * (len(part) / len(windows))
-            done += len(part)
+        total = torch.zeros(x.shape, dtype=widest(x), device=x.device)
+
+        def share(part: slice) -> torch.Tensor:
+            background = windows[part]
+            values = torch.empty_like(total)
+            for label in index.unique().tolist():
+                rows = torch.nonzero(index == label)[:, 0]
+                deep = shap.DeepExplainer(_Output(net, label), background)
+                values[rows] = torch.from_numpy(deep.shap_values(x[rows], check_additivity=False)[..., 0]).to(values)
+            return values * (len(background) / len(windows))
+
+        # shap runs background windows beside as many copies of x
+        for _, values in in_parts(len(windows), self.batch_size // 2, share):
+            total += values
         return total
 
     def _finish(self, result: Bunch, flat: bool) -> list[tuple[np.ndarray, str]]:
@@ -332,6 +324,10 @@ _AFFINE = frozenset(
     mean sum cumsum diff flip roll pad constant_pad_nd avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
     to float double type_as get dropout dropout1d requires_grad identity""".split()
 )
+# Functions that take a tensor's place in memory and its type, not its values.
+_MAKERS = frozenset("zeros_like ones_like empty_like full_like new_zeros new_ones new_full new_empty".split())
+# Functions that hand values out as Python's or NumPy's, where no gradient follows them.
+_READERS = frozenset("item tolist float int bool index complex numpy array equal allclose is_nonzero".split())
 _PRODUCTS = frozenset("mul multiply rmul imul matmul rmatmul mm bmm einsum conv1d conv2d linear".split())
 _QUOTIENTS = frozenset("div divide true_divide truediv idiv itruediv".split())
 
@@ -361,7 +357,7 @@ def prepare_for_deep(net: nn.Module, x: torch.Tensor) -> None:
             continue
         if isinstance(part, nn.RNNBase | nn.RNNCellBase):
             known[name] = "recurrent"
-        elif kind in rules and type(part) is getattr(nn, kind, None):
+        elif kind in rules and type(part) is getattr(nn, kind, None) and not _is_altered(part):
             known[name] = rules[kind]
         else:  # shap looks at modules without children alone, and would complain of this one, which is traced instead
             part.add_module("_unseen", nn.Identity())
@@ -370,10 +366,17 @@ def prepare_for_deep(net: nn.Module, x: torch.Tensor) -> None:
         kind = type(part).__name__
         if n and rule == "recurrent":
             _refuse(net, f"its {kind} {name!r} multiplies gates, for which DeepLIFT has no rule")
+        if n and getattr(part, "running_mean", 0) is None:
+            _refuse(net, f"its {kind} {name!r} normalises by the mean and spread of the batch at hand")
         if n and rule == "maxpool" and _overlaps(part):
             _refuse(net, f"the stretches of its {kind} {name!r} overlap, which shap's rule cannot carry back")
         if n > 1 and rule in ("nonlinear_1d", "maxpool"):
             _refuse(net, f"its {kind} {name!r} is used {n} times in a pass")
+
+
+def _is_altered(part: nn.Module) -> bool:
+    """Tell whether a module does more than its type says."""
+    return bool(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part))
 
 
 def _overlaps(pool: nn.Module) -> bool:
@@ -399,8 +402,10 @@ def _trace(net: nn.Module, x: torch.Tensor, known: dict[str, str]) -> dict[str, 
 
         return count
 
-    def leave(*_: Any) -> None:
+    def leave(part: nn.Module, args: tuple, out: Any) -> None:
         watch.inside -= 1
+        if _loses(args, out):  # in a block without gradients
+            watch.found.add(f"{type(part).__name__} without a gradient")
 
     for name in known:
         part = net.get_submodule(name)
@@ -415,13 +420,17 @@ def _trace(net: nn.Module, x: torch.Tensor, known: dict[str, str]) -> dict[str, 
         _refuse(
             net,
             f"it calls {', '.join(sorted(watch.found))} outside of the modules that shap knows (an activation "
-            "must be a module of its own, such as torch.nn.ReLU, one for each use)",
+            "must be a module of its own, such as torch.nn.ReLU, one for each use, without hooks)",
         )
     return calls
 
 
 class _Watch(TorchFunctionMode):
-    """Notes torch's functions, outside of known modules, that are not affine in what depends on the input."""
+    """Notes torch's functions, outside of known modules, that are not affine in what depends on the input.
+
+    So it notes functions whose result autograd cannot follow back to the input: what is then made of it, such as a gate
+    of ``h > 0`` or a scale of ``h.detach()``, looks like a constant.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -429,9 +438,21 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not self.inside and any(_depends(out)) and not _is_affine(func, args, kwargs or {}):
-            self.found.add(getattr(func, "__name__", repr(func)))
+        if self.inside:
+            return out
+        name, given = getattr(func, "__name__", repr(func)), (args, list((kwargs or {}).values()))
+        if any(_depends(out)) and not _is_affine(func, args, kwargs or {}):
+            self.found.add(name)
+        elif name.strip("_") not in _MAKERS and (
+            _loses(given, out) or (name.strip("_") in _READERS and not _depends(out) and any(_depends(given)))
+        ):
+            self.found.add(f"{name} without a gradient")
         return out
+
+
+def _loses(given: Any, out: Any) -> bool:
+    """Tell whether tensors come out that do not depend on the input, though what goes in does."""
+    return not all(_depends(out)) and any(_depends(given))
 
 
 def _is_affine(func: Callable, args: tuple, kwargs: dict) -> bool:

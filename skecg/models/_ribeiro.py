@@ -113,8 +113,8 @@ class RibeiroNet(nn.Module):
         with its square.
     dropout : float, default=0.2
         Dropout behind each ReLU of the units. The authors' program of today drops 0.2; that of 2020 handed its 0.8 on
-        as the share that is dropped, so that the published weights were most likely trained with 0.8, and "pytorch"
-        drops 0.8 by default. Predictions do not depend on it.
+        as the share that is dropped, so that the published weights were most likely trained with 0.8, and their program
+        of "pytorch" drops 0.8 by default. Here it is 0.2 for both. Predictions do not depend on it.
     kernel_size : int, default=None
         Kernel of the convolutions in samples; None takes the variant's, 16 or 17. "pytorch" takes odd ones alone.
     momentum : float, default=None

@@ -23,9 +23,9 @@ def ribeiro_preprocessing(
 
     Its steps: ``leads`` (:class:`LeadArranger`: I, II, III, aVR, aVL, aVF, V1 to V6, missing limb leads derived, with a
     warning where amplitudes are not those of mV), ``resample`` (:class:`Resampler`), ``pad`` (:class:`PadOrCrop`:
-    ``(4096 - n) // 2`` zeros on the left, the middle of what is longer) and ``gain`` (:class:`Gain`: times ``scale``). The baseline is
-    not removed, as in the published data [1]_. Which samples are ECG says ``valid_`` of the step ``pad``: statistics of
-    relevance should leave the others out.
+    ``(4096 - n) // 2`` zeros on the left, the middle of what is longer) and ``gain`` (:class:`Gain`: times ``scale``).
+    The baseline is not removed, as in the published data [1]_. Which samples are ECG says ``valid_`` of the step
+    ``pad``: statistics of relevance should leave the others out.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from ._columns import ColumnsMixin
 from ._rows import N_KIND, Layout, RelevanceRows, check_ids, check_labels
 from ._texts import TEXTS
 from ._waves import wave_sums
-from ._windows import USED, WindowSums, check_relevance, check_signal, warn_of, window_sums
+from ._windows import USED, WindowSums, check_relevance, check_signal, refuse_empty, warn_of, window_sums
 
 if TYPE_CHECKING:
     from numpy.random import RandomState
@@ -259,12 +259,10 @@ class RelevanceAggregator(ColumnsMixin, TransformerMixin, CohortMixin, BaseEstim
         Raises
         ------
         ValueError
-            For input of a wrong shape, beats of another grid or sampling rate, a control that is no class, and
-            parameters out of their range.
-        TypeError
-            For beats that are no Beats.
+            For input of a wrong shape, windows of which none can be used, beats of another grid or sampling rate, a
+            control that is no class, and parameters out of their range.
         """
-        part = self._part(R, y, ecg, beats, groups, record)
+        part = self._part(R, y, ecg, beats, groups, record, whole=True)
         part._control_position()
         return self._adopt(part)
 
@@ -420,6 +418,7 @@ class RelevanceAggregator(ColumnsMixin, TransformerMixin, CohortMixin, BaseEstim
         groups: Any,
         record: Any,
         fitted: RelevanceAggregator | None = None,
+        whole: bool = False,
     ) -> RelevanceAggregator:
         """Return an aggregator that holds these windows alone, so that an error leaves this one as it was."""
         self._check_parameters()
@@ -431,6 +430,8 @@ class RelevanceAggregator(ColumnsMixin, TransformerMixin, CohortMixin, BaseEstim
         patients, records = check_ids("groups", groups, n), check_ids("record", record, n)
         labels, kind = check_labels(y, n)
         windows = self._sums(cube, ecg, beats)
+        if whole:
+            refuse_empty(windows, self.by)
         warn_of(windows, self.by, self.leads, stacklevel=4)
         told = ["not given" if given is None else "given" for given in (groups, record, ecg)]
         layout = Layout(*self._kind(), *told[:2], kind, told[2] if self.by == "beat" else "")

@@ -10,6 +10,7 @@ import numpy as np
 _NEEDED = ("r_peaks", "limits", "typical", "p_present", "p_region", "reason", "fs")
 # Of the eight limits of a wave, the onset and offset of each, and their names.
 WAVES = {"P": (0, 2), "QRS": (3, 4), "T": (5, 7)}
+_SHORT = 5.0  # s: shorter windows hold too few beats for an average, so that the limits are of what beats there are
 
 
 def beats_of(beats: Any, signal: np.ndarray | None, shape: tuple[int, ...], *, by: str, fs: float) -> Sequence:
@@ -48,7 +49,8 @@ def beats_of(beats: Any, signal: np.ndarray | None, shape: tuple[int, ...], *, b
             )
         from ..beats import delineate, find_beats
 
-        beats = delineate(signal, find_beats(signal, fs), fs)
+        few = 1 if signal.shape[-1] < _SHORT * fs else 3
+        beats = delineate(signal, find_beats(signal, fs), fs, min_beats=few)
     if hasattr(beats, "r_peaks") or not hasattr(beats, "__len__") or isinstance(beats, str | bytes | dict):
         raise TypeError(f"beats must be a list of Beats, one a window; got {type(beats).__name__}")
     if len(beats) != shape[0]:

@@ -222,6 +222,11 @@ class CohortStatistics:
 
     def _tests(self) -> dict[str, np.ndarray]:
         found = {name: np.full(self._shape, np.nan) for name in ("effect_size", "p_value")}
+        if self._control is not None and len(set().union(*self._patients)) == 1:
+            raise ValueError(
+                "the tests compare patients, and there is one patient alone: pass more patients, groups that tell them "
+                "apart, or control=None (mean_ and the counts are there)"
+            )
         for i, columns, mine, alone, _ in self._pairs():
             found["effect_size"][i, columns], found["p_value"][i, columns] = compare(
                 _cells(self._tables[i], mine, columns),

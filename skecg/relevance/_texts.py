@@ -24,7 +24,8 @@ ecg : array-like of shape (n_samples, n_timesteps) or (n_samples, n_leads, n_tim
 beats : list of n_samples Beats, default=None
     By wave and by beat: what :func:`skecg.beats.find_beats` returns for these windows at ``fs``, and for "wave"
     :func:`skecg.beats.delineate`; limits from elsewhere (annotations) will do in the same form. None finds and
-    delineates them in ``ecg``. By record and by lead it is not read.
+    delineates them in ``ecg``, on the average beat; in windows under 5 s on what beats there are (``min_beats=1``),
+    which is less exact. By record and by lead it is not read.
 """,
     "groups": """
 groups : array-like of shape (n_samples,), default=None

@@ -135,6 +135,19 @@ def spans(signal: np.ndarray | None, n_windows: int, n_timesteps: int) -> np.nda
     return found
 
 
+def refuse_empty(windows: WindowSums, by: str) -> None:
+    """Raise ValueError where no window can be used, or by beats no beat, with the counts of what left them out."""
+    names = TALLIES[by]
+    counts = dict(zip(names, windows.tallies.sum(axis=0).tolist(), strict=True))
+    if counts["beats" if "beats" in names else names[USED]]:
+        return
+    told = ", ".join(f"{name} {n}" for name, n in counts.items() if n)
+    raise ValueError(
+        f"by={by!r}: none of the {len(windows.tallies)} windows can be used (left out: {told}), so there is nothing to "
+        f"average{': Beats.reason says why no beat was found' if 'beats' in names else ''}"
+    )
+
+
 def warn_of(windows: WindowSums, by: str, leads: str, *, stacklevel: int) -> None:
     """Warn of windows that are not finite, of leads that cannot be told apart, and where no window has a beat."""
     names, n = TALLIES[by], len(windows.tallies)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+T = TypeVar("T")
 
 
 def map_batches(
@@ -44,35 +46,77 @@ def map_batches(
     result : ndarray or dict of ndarray
         One row a window.
     """
+    n = len(X)
+
+    def run(rows: slice) -> dict[str, np.ndarray]:
+        twice = 2 if rows.stop - rows.start == 1 else 1
+        cut = [np.repeat(array[rows], twice, axis=0) for array in (X, *extra)]  # copies, also where twice is 1
+        out = function(torch.from_numpy(cut[0]).to(device), *cut[1:])
+        return out if isinstance(out, dict) else {"": out}
+
     result: dict[str, np.ndarray] = {}
-    start, n, size = 0, len(X), max(1, int(batch_size))
     with _bar(n, progress) as bar:
-        while start < n:
-            rows = np.arange(start, min(start + size, n))
-            run = rows if len(rows) > 1 else np.repeat(rows, 2)
-            try:
-                out = function(torch.from_numpy(np.array(X[run])).to(device), *(e[run] for e in extra))
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error) or size == 1:
-                    raise
-                out = None
-            if out is None:  # here the traceback, which holds the failed batch's tensors, is gone
-                size = max(1, len(rows) // 2)
-                if torch.device(device).type == "cuda":
-                    torch.cuda.empty_cache()
-                continue
-            out = out if isinstance(out, dict) else {"": out}
+        for rows, out in in_parts(n, batch_size, run):
             for key, value in out.items():
                 if key not in result:
                     result[key] = np.empty((n, *value.shape[1:]), dtype=value.dtype)
-                result[key][rows] = value[: len(rows)]
-            start += len(rows)
-            bar.update(len(rows))
+                result[key][rows] = value[: rows.stop - rows.start]
+            bar.update(rows.stop - rows.start)
     return result[""] if "" in result else result
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell torch's and numpy's complaints about memory from other errors; torch's on a CPU is a RuntimeError."""
+def in_parts(n: int, size: int, step: Callable[[slice], T]) -> Iterator[tuple[slice, T]]:
+    """Yield what ``step`` makes of n rows, part by part, in parts that fit into memory.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    size : int
+        Rows in a part; halved, down to one row, when memory does not suffice.
+    step : callable
+        Gets a slice of rows; is called again with fewer rows where it ran out of memory, so it must leave nothing
+        behind then.
+
+    Yields
+    ------
+    rows : slice
+        Of the part.
+    out : object
+        What ``step`` returned for it.
+    """
+    start, size = 0, max(1, int(size))
+    while start < n:
+        rows, done = slice(start, min(start + size, n)), True
+        try:
+            out = step(rows)
+        except (RuntimeError, MemoryError) as error:
+            if rows.stop - start == 1 or not is_out_of_memory(error):
+                raise
+            done = False
+        if not done:  # here the traceback, which holds the failed part's tensors, is gone
+            size = (rows.stop - start) // 2
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+            continue
+        yield rows, out
+        del out  # the next part needs the memory
+        start = rows.stop
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell torch's and numpy's complaints about memory from other errors; torch's on a CPU is a RuntimeError.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was raised.
+
+    Returns
+    -------
+    bool
+        Whether fewer rows may help.
+    """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)

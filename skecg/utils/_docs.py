@@ -26,6 +26,11 @@ target : "predicted", label or array-like of shape (n_samples,), default="predic
     What is explained: the predicted label of each window, one label for all, or a label a window; labels, never
     positions.
 """,
+    "output": """
+output : {"logit", "margin", "probability"}, default="logit"
+    The score: the logit, the logit less the logsumexp of the others, or the probability (of a multi-label
+    classifier the label's sigmoid), whose gradient vanishes where it is near 0 or 1.
+""",
     "explain_batch_size": """
 batch_size : int, default=64
     Windows in one pass; halved when memory does not suffice.

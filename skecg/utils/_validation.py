@@ -60,6 +60,11 @@ def check_ecg(estimator: Any, X: Any, *, reset: bool, ensure_all_finite: bool = 
     named = hasattr(X, "columns")  # a DataFrame: scikit-learn remembers its names, and compares them before the values
     if named:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if isinstance(X, np.ndarray) and X.dtype.kind == "O":
+        try:
+            X = X.astype(np.float64)
+        except ValueError as error:
+            raise TypeError(f"X must be numbers, ECG in mV; got an array of objects ({error})") from error
     array = check_array(
         X,
         dtype=np.float32,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import torch
 
-from skecg import LRP, ECGClassifier
+from skecg import LRP
 from skecg.datasets import make_ecg
 from skecg.models import RIBEIRO_LABELS, RibeiroNet
 
+from . import material
 from .harness import Line, Ratio, paired, row, same, shortfall
 
 GOALS = {"epsilon": 1.1, "alpha1beta0": None}
@@ -21,28 +22,12 @@ _ANCHOR = (
 )
 
 
-@cache
-def network(width: int) -> RibeiroNet:
-    """Return an untrained RibeiroNet in eval mode whose batch norms have odd statistics, as after training."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        net = RibeiroNet(width=width)
-        for norm in (m for m in net.modules() if isinstance(m, torch.nn.BatchNorm1d)):
-            torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
-            torch.nn.init.normal_(norm.bias, 0, 0.1)
-            norm.running_mean.normal_(0, 0.1)
-            norm.running_var.uniform_(0.5, 1.5)
-    return net.eval()
-
-
 @row("S3", "Speed", "LRP of RibeiroNet")
 def relevance_propagation(quick: bool) -> Iterator[Line]:
     width, n = (32, 4) if quick else (64, 16)
-    net = network(width)
+    net = material.ribeiro(width)
     X = make_ecg(n, classes=("N", "LBBB"), n_leads=12, fs=400.0, window=10.24, random_state=0).data
-    clf = ECGClassifier.from_module(
-        net, list(RIBEIRO_LABELS), n_leads=12, n_timesteps=4096, multilabel=True, fs=400.0, device="cpu"
-    )
+    clf = material.ribeiro_classifier(net)
     x = torch.from_numpy(X)
 
     def gradient(net: RibeiroNet = net) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from skecg import ECGClassifier
 from skecg.datasets import fetch_mitdb, make_ecg
-from skecg.models import ECGNet
+from skecg.models import RIBEIRO_LABELS, ECGNet, RibeiroNet
 
 from .harness import Skipped
 
@@ -55,6 +55,27 @@ def network(width: int, seed: int = 0) -> ECGNet:
 def classifier(net: torch.nn.Module) -> ECGClassifier:
     """Return a fitted classifier around a network of windows of 2 s at 360 Hz."""
     return ECGClassifier.from_module(net, CLASSES, n_leads=1, n_timesteps=720, fs=360.0, device="cpu")
+
+
+@cache
+def ribeiro(width: int) -> RibeiroNet:
+    """Return an untrained RibeiroNet in eval mode whose batch norms have odd statistics, as after training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        net = RibeiroNet(width=width)
+        for norm in (m for m in net.modules() if isinstance(m, torch.nn.BatchNorm1d)):
+            torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+            torch.nn.init.normal_(norm.bias, 0, 0.1)
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 1.5)
+    return net.eval()
+
+
+def ribeiro_classifier(net: RibeiroNet) -> ECGClassifier:
+    """Return a fitted classifier around a network of 10.24 s at 400 Hz, a sigmoid a label."""
+    return ECGClassifier.from_module(
+        net, list(RIBEIRO_LABELS), n_leads=12, n_timesteps=4096, multilabel=True, fs=400.0, device="cpu"
+    )
 
 
 @cache

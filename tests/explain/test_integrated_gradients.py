@@ -9,7 +9,7 @@ from captum.attr import IntegratedGradients as CaptumIG
 from torch import nn
 
 from skecg.classifiers import ECGClassifier
-from skecg.explain import INNVESTIGATE_IG, IntegratedGradients
+from skecg.explain import INNVESTIGATE_IG, IntegratedGradients, explain_record
 from tests.explaining import around, close
 from tests.tiny import FAST, LinearNet, TinyNet, toy_ecg
 
@@ -174,6 +174,49 @@ def test_a_baseline_for_each_window_goes_with_its_window(toy, clf):
         assert close(alone[0], whole[i])
 
 
+def test_equal_windows_keep_baselines_of_their_own(toy, clf):
+    X, base = np.repeat(toy[0][:1], 2, axis=0), toy[0][10:12]
+    both = IntegratedGradients(clf, n_steps=4, baseline=base).transform(X)
+    for i in range(2):
+        assert close(both[i], IntegratedGradients(clf, n_steps=4, baseline=base[i]).transform(X[:1])[0])
+    assert not np.allclose(both[0], both[1], atol=1e-3)
+
+
+def test_a_baseline_for_each_window_survives_too_little_memory(toy, monkeypatch):
+    X, base = toy[0], np.random.default_rng(0).standard_normal(toy[0].shape)
+    clf = ECGClassifier(Counting, **{**FAST, "max_epochs": 1}).fit(X, toy[1])
+    want = IntegratedGradients(clf, n_steps=4, baseline=base).transform(X)
+    whole = Counting.forward
+
+    def small(self, x):
+        if len(x) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, x)
+
+    monkeypatch.setattr(Counting, "forward", small)
+    assert close(IntegratedGradients(clf, n_steps=4, baseline=base).transform(X), want)
+
+
+def test_a_record_takes_one_baseline_for_all_its_windows(clf):
+    signal = np.random.default_rng(0).standard_normal((2, 60 * 4)).astype(np.float32)
+    windows = signal.reshape(2, 4, 60).transpose(1, 0, 2)
+    shape = np.random.default_rng(1).standard_normal((2, 60))
+    settings = {"fs": 60, "stride": 1.0, "blend": "mean"}
+    for baseline in (shape, shape[None]):
+        ex = IntegratedGradients(clf, n_steps=4, baseline=baseline, fs=60, batch_size=1)
+        got = explain_record(ex, signal, **settings).relevance
+        assert close(got.reshape(2, 4, 60).transpose(1, 0, 2), ex.transform(windows))
+    for n in (3, 4):
+        ex = IntegratedGradients(clf, n_steps=4, baseline=np.repeat(shape[None], n, 0), fs=60, batch_size=1)
+        with pytest.raises(ValueError, match=rf"baseline has the shape \({n}, 2, 60\)"):
+            explain_record(ex, signal, **settings)
+
+
+def test_targets_are_one_a_window_as_of_every_explainer(toy, clf):
+    given = IntegratedGradients(clf)._given_target(clf, len(toy[0]), toy[1])
+    assert np.array_equal(given, np.searchsorted(clf.classes_, toy[1]))
+
+
 def test_two_dimensions_take_a_baseline_of_two():
     X, y, *_ = toy_ecg(24, n_timesteps=40)
     clf = ECGClassifier(TinyNet, **{**FAST, "max_epochs": 1}).fit(X, y)
@@ -210,7 +253,7 @@ def test_what_equals_its_baseline_has_no_relevance(toy, clf):
         (np.full((2, 60), np.inf), "infinite"),
         ("mean", "median"),
         ([[0.0], [0.0, 1.0]], "array of numbers"),
-        (None, "baseline"),
+        (None, "number, 'median' or an array; got None"),
     ],
     ids=lambda value: str(np.shape(value)) if isinstance(value, np.ndarray) else None,
 )

@@ -138,6 +138,33 @@ def test_sums_share_by_their_rule(rule, x, share):
     assert torch.allclose(relevance.flatten(), logit * torch.tensor(share, dtype=torch.double))
 
 
+@pytest.mark.parametrize("shift", [torch.linspace(-1, 2, 6)[None], torch.linspace(-1, 2, 6)[:, None]], ids=["t", "c"])
+def test_a_constant_of_as_many_samples_as_channels(shift):
+    """A shift by sample is not one by channel; by the z-rule its part is shift / (value + shift)."""
+
+    class Shifted(nn.Module):
+        def forward(self, x):
+            return (x + shift.to(x)).flatten(1)
+
+    net = nn.Sequential(Shifted(), nn.Linear(36, 1, bias=False))
+    x = torch.randn(2, 6, 6, dtype=torch.double)
+    worth = net[1].weight.detach().double().view(6, 6)
+    relevance, absorbed, logit = propagate(net, x, rule="lrp0", norm_rule="pass")
+    assert torch.allclose(relevance, worth * x, rtol=1e-9)
+    assert torch.allclose(absorbed["0"], (worth * shift).sum().expand(2), rtol=1e-9)
+    assert torch.allclose(total(relevance, absorbed), logit, rtol=1e-9)
+
+
+def test_a_constant_beside_one_value_a_window():
+    class Shifted(nn.Module):
+        def forward(self, x):
+            return (x.sum((1, 2)) + 2.0).unsqueeze(1)
+
+    x = torch.randn(3, 2, 5, dtype=torch.double)
+    relevance, absorbed, logit = propagate(Shifted(), x, rule="lrp0", norm_rule="pass")
+    assert torch.allclose(relevance, x, rtol=1e-9) and torch.allclose(absorbed["Shifted"], logit - x.sum((1, 2)))
+
+
 def test_sums_of_nothing_are_halved():
     class Net(nn.Module):
         def __init__(self):

@@ -1,6 +1,8 @@
 """The forward pass as relevance sees it: functions and modules, in place, reused, and what it refuses by name."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -72,7 +74,25 @@ def moved_about(net, x):
     return net.head(net.act(h).permute(0, 2, 1).sum(1) / h.size(-1))
 
 
-VERSIONS = [functional, in_place, moved_about]
+def into_a_constant(net, x):
+    h = net.act(net.norm(net.conv(x)))
+    y = torch.zeros_like(h)
+    y.add_(h)  # nobody takes what it returns, and h is used again
+    y += net.second(h)
+    return net.head(net.act(y).mean(-1))
+
+
+def in_place_behind_a_view(net, x):
+    h = net.conv(x)
+    y = h.flatten(1)
+    y.unsqueeze_(1)
+    h = net.act(net.norm(y.view(len(h), *h.shape[1:])))
+    z = (net.second(h) + h)[:]
+    F.relu_(z)  # what z is a view of is read no more
+    return net.head(z.mean(-1))
+
+
+VERSIONS = [functional, in_place, moved_about, into_a_constant, in_place_behind_a_view]
 
 
 @all_rules
@@ -166,6 +186,55 @@ def test_activations_pass_relevance(act):
         assert torch.allclose(propagate(copy.deepcopy(net), x, **settings)[0][:, 0], want, rtol=1e-9)
 
 
+def test_two_pads_count_each_padding_once():
+    """Of a dense layer behind them the weights say what each value is worth."""
+    net = Written(lambda net, x: net.head(F.pad(F.pad(x, (2, 0), value=0.5), (0, 3), value=2.0).flatten(1)))
+    net.head = nn.Linear(2 * 37, 3)
+    net, x = net.eval().double(), torch.randn(3, 2, 32, dtype=torch.double)
+    weight = net.head.weight.detach()[1].view(2, 37)
+    taken = (0.5 * weight[:, :2]).sum() + (2.0 * weight[:, 34:]).sum()
+    for settings in ({"rule": "lrp0"}, {"rule": "lrp0", "norm_rule": "pass"}):  # as gradient, as relevance
+        relevance, absorbed, logits = propagate(copy.deepcopy(net), x, 1, **settings)
+        assert torch.allclose(relevance, x * weight[:, 2:34], rtol=1e-9)
+        assert torch.allclose(absorbed["Written"], taken.expand(3), rtol=1e-9)
+        assert torch.allclose(relevance.sum((1, 2)) + sum(absorbed.values()), logits[:, 1], rtol=1e-9)
+
+
+def test_detached_values_are_constants():
+    def gated(net, x):
+        h = net.conv(x)
+        with torch.no_grad():
+            shift = net.second(h)
+        return net.head((h * torch.sigmoid(h.detach()) + shift).mean(-1))
+
+    net, x = Written(gated).eval().double(), torch.randn(3, 2, 32, dtype=torch.double)
+    leaf = x.clone().requires_grad_()
+    want = torch.autograd.grad(net(leaf)[:, 0].sum(), leaf)[0] * x
+    relevance, absorbed, logits = propagate(net, x, rule="lrp0")
+    assert torch.allclose(relevance, want, rtol=1e-6, atol=1e-9) and absorbed["Written"].abs().min() > 1e-6
+    assert torch.allclose(relevance.sum((1, 2)) + sum(absorbed.values()), logits[:, 0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_in_place_operations_keep_no_memory(refused):
+    maps = []
+
+    def written(net, x):
+        h = net.conv(x)
+        maps.extend(map(weakref.ref, (h, h.relu_())))
+        return net.head(h.mean(-1)).exp() if refused else net.head(h.mean(-1))
+
+    net = Written(written).eval()
+    for settings in RULES:
+        if refused:
+            with pytest.raises(ValueError, match="exp in Written"):
+                propagate(copy.deepcopy(net), torch.randn(2, 2, 32), **settings)
+        else:
+            propagate(copy.deepcopy(net), torch.randn(2, 2, 32), **settings)
+    gc.collect()
+    assert len(maps) == 2 * len(RULES) and all(ref() is None for ref in maps)
+
+
 def test_two_dimensional_convolutions_and_groups():
     class Net(nn.Module):
         def __init__(self):
@@ -209,7 +278,24 @@ REFUSED = {
     "statistics of a batch": lambda net, x: net.head(F.batch_norm(net.conv(x), None, None, training=True).mean(-1)),
     "mul in Written of two tensors": lambda net, x: net.head((net.conv(x) * net.conv(x)).mean(-1)),
     "div in Written by what depends": lambda net, x: net.head((net.conv(x) / x.amax(-1, True)[:, :1]).mean(-1)),
-    "weight that depends": lambda net, x: net.head(F.conv1d(x, net.conv.weight * x.mean(), padding=2).mean(-1)),
+    "conv1d in Written with a weight": lambda net, x: net.head(
+        F.conv1d(x, net.conv.weight * x.mean(), padding=2).mean(-1)
+    ),
+    "conv1d in Written with a weight, bias": lambda net, x: net.head(
+        F.conv1d(x, net.conv.weight, net.act(x.mean()).expand(4), padding=2).mean(-1)
+    ),
+    "linear in Written with a weight, bias": lambda net, x: F.linear(
+        net.conv(x).mean(-1), net.head.weight, x.amax((0, 1, 2)).expand(3)
+    ),
+    "batch_norm in Written with": lambda net, x: net.head(_conditioned(net, net.conv(x), x.amax((0, 1, 2))).mean(-1)),
+    "prelu in Written with": lambda net, x: net.head(F.prelu(net.conv(x), x.amax((0, 1, 2)).expand(1)).mean(-1)),
+    "relu_. on shared memory in Written: mean reads": lambda net, x: net.head(_upon(net.conv(x), 0).mean(-1)),
+    "relu_. on shared memory in Written: __getitem__ reads": lambda net, x: net.head(_upon(net.conv(x), 1).mean(-1)),
+    "relu_. on shared memory in Written: mul reads": lambda net, x: net.head(_upon(net.conv(x), 2).mean(-1)),
+    "add_. on shared memory in Written: mul reads": lambda net, x: net.head(_upon(net.conv(x), 3).mean(-1)),
+    "relu_. on shared memory in Written: item reads": lambda net, x: net.head(_upon(net.conv(x), 4).mean(-1)),
+    "relu_. on shared memory in Written: the network's answer": lambda net, x: _upon(plain(net, x), 0),
+    "relu in Written whose gradient is switched off": lambda net, x: net.head(_upon(net.conv(x), 5).mean(-1)),
     "dropout in Written that is active": lambda net, x: F.dropout(plain(net, x), 0.5),
     "__setitem__": lambda net, x: net.head(_overwritten(net.conv(x)).mean(-1)),
     "exp_": lambda net, x: net.head(net.conv(x).exp_().mean(-1)),
@@ -221,6 +307,36 @@ REFUSED = {
 def _overwritten(x):
     x[:, 0] = 0.0
     return x
+
+
+def _conditioned(net, h, value):
+    return F.batch_norm(h, net.norm.running_mean, net.norm.running_var, None, value.expand(4), False)
+
+
+def _upon(h, way):
+    """Write into memory by one tensor and read it by another one."""
+    view = h[:, :2]
+    if way == 0:
+        F.relu_(view)
+    elif way == 1:
+        h.relu_()
+        return view[..., 1:].repeat(1, 2, 1)
+    elif way == 2:
+        detached = h.detach()
+        h.relu_()
+        return h + detached * 2
+    elif way == 3:
+        constant = torch.zeros_like(h)
+        constant[:].add_(h)
+        return h + constant * 2
+    elif way == 4:
+        one = h.detach()[0, 0, 0]
+        h.relu_()
+        return h * one.item()
+    else:
+        with torch.no_grad():
+            h.relu_()
+    return h
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -61,7 +61,7 @@ def test_without_overlap_it_is_explain(clf, signal):
 @pytest.mark.parametrize("blend", ["hann", "mean"])
 @pytest.mark.parametrize("stride", [0.3, 0.66, 1.98])
 def test_overlapping_windows_are_blended(clf, signal, blend, stride):
-    explainer = GradCAM1D(clf, relu=False, batch_size=2)  # blocks of 16 windows
+    explainer = GradCAM1D(clf, relu=False, batch_size=4)  # blocks of 16 windows
     got = explain_record(explainer, signal, fs=FS, stride=stride, blend=blend)
     start = list(range(0, 1730 - N + 1, round(stride * FS)))
     if start[-1] + N < 1730:
@@ -160,7 +160,7 @@ def test_files_hold_what_memory_holds(clf, signal, tmp_path, suffix):
 def test_an_interrupted_run_goes_on(clf, signal, tmp_path, suffix, monkeypatch):
     if suffix:
         pytest.importorskip("zarr", reason="zarr is an extra that is not installed")
-    explainer, out = GradCAM1D(clf, relu=False, batch_size=1), tmp_path / f"out{suffix}"
+    explainer, out = GradCAM1D(clf, relu=False, batch_size=2), tmp_path / f"out{suffix}"
     whole = explain_record(explainer, signal, fs=FS, out=tmp_path / f"whole{suffix}")
     explained, real = [], GradCAM1D._explain
 

@@ -235,6 +235,99 @@ SILENT = {
 }
 
 
+def gate(h):
+    return h * (h > 0)
+
+
+def detached_gate(h):
+    return h * torch.sigmoid(h.detach())
+
+
+def own_spread(h):
+    return h / h.data.std((1, 2), keepdim=True)
+
+
+def sorted_by_itself(h):
+    return h[..., h.sum((0, 1)).argsort()]
+
+
+def number_of_itself(h):
+    return h * (h.mean().item() + 1)
+
+
+def without_a_graph(h):
+    with torch.no_grad():
+        shut = h.sigmoid()
+    return h * shut
+
+
+HIDDEN = {
+    gate: "gt without a gradient",
+    detached_gate: "detach without a gradient",
+    own_spread: "__get__ without a gradient",
+    sorted_by_itself: "argsort without a gradient",
+    number_of_itself: "item without a gradient",
+    without_a_graph: "sigmoid without a gradient",
+}
+
+
+class Hidden(nn.Module):
+    """A convolution, and a function that is no module."""
+
+    def __init__(self, function=None, norm=None):
+        super().__init__()
+        self.function, self.conv, self.norm = function or nn.Identity(), nn.Conv1d(2, 3, 3), norm or nn.Identity()
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.head(self.function(self.norm(self.conv(x))).mean(-1))
+
+
+def refused(net, reason, toy):
+    clf = around(net.eval(), 60, n_leads=2)
+    with pytest.raises(ValueError, match=f"(?s)silently wrong for Hidden.*{reason}.*method='gradient'"):
+        ShapExplainer(clf, method="deep", background=toy[0][:4]).transform(toy[0][5:9])
+
+
+@pytest.mark.parametrize("function", HIDDEN, ids=lambda function: function.__name__)
+def test_activations_hidden_from_the_gradient_are_refused(function, toy, seeded):
+    refused(Hidden(function), HIDDEN[function], toy)
+
+
+def test_modules_without_a_gradient_are_refused(toy, seeded):
+    class Gate(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = nn.Sigmoid()
+
+        def forward(self, h):
+            with torch.no_grad():
+                shut = self.act(h)
+            return h * shut
+
+    refused(Hidden(Gate()), "Sigmoid without a gradient", toy)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "behind"])
+def test_activations_in_hooks_are_refused(before, toy, seeded):
+    net = Hidden()
+    if before:
+        net.head.register_forward_pre_hook(lambda module, given: (given[0].relu(),))
+    else:
+        net.conv.register_forward_hook(lambda module, given, out: out.relu())
+    refused(net, "relu", toy)
+
+
+def test_batch_norms_of_the_batch_at_hand_are_refused(toy, seeded):
+    refused(Hidden(norm=nn.BatchNorm1d(3, track_running_stats=False)), "BatchNorm1d 'norm' normalises by", toy)
+
+
+def test_tensors_made_after_another_are_no_obstacle(toy, seeded):
+    clf = around(Hidden(lambda h: h + torch.ones_like(h) * h.new_full((1,), 2.0) + h.shape[-1]).eval(), 60, n_leads=2)
+    out = ShapExplainer(clf, method="deep", background=toy[0][:4]).explain(toy[0][5:9])
+    assert np.abs(out.additivity_error).max() < 1e-5
+
+
 @pytest.mark.parametrize("how", SILENT)
 def test_networks_that_deep_gets_wrong_are_refused_with_the_reason(how):
     clf = around(Kink(how), 6)

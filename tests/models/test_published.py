@@ -9,6 +9,7 @@ import sys
 import warnings
 import zipfile
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -104,10 +105,10 @@ def write_keras(path, net, style="keras2", weights_only=False):
 
 
 def listed(names, style):
-    """Return an attribute of names: bytes of a fixed length in Keras 2, text of any length elsewhere."""
+    """Return an attribute of names: Keras hands bytes to h5py, which since 3 stores them as text of any length."""
     if not names:
         return np.array([])
-    return np.array(names, dtype="S") if style == "keras2" else names
+    return np.array(names, dtype="S") if style == "keras2" else [name.encode() for name in names]
 
 
 @pytest.fixture
@@ -262,6 +263,40 @@ def huge_pieces(file, folder):
     replace(file, first(file), make)
 
 
+def partly_written(file, folder):
+    def make(group, leaf, array):
+        group.create_dataset(leaf, array.shape, "f4", chunks=(4, 12, 2))[:4] = array[:4]
+
+    stem = next(name for name in weights_of(file) if file[name].shape == (16, 12, 2))
+    replace(file, stem, make)
+
+
+def packed(file, folder):
+    def make(group, leaf, array):
+        group.create_dataset(leaf, data=array, chunks=array.shape, compression="gzip")
+
+    replace(file, first(file), make)
+
+
+def filter_of_nobody(file, folder):
+    def make(group, leaf, array):
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_chunk(array.shape)
+        layout.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
+        space = h5py.h5s.create_simple(array.shape)
+        data = h5py.h5d.create(group.id, leaf.encode(), h5py.h5t.IEEE_F32LE, space, layout)
+        data.write_direct_chunk((0,) * array.ndim, array.tobytes(), 1)  # as if the filter had been left out
+
+    replace(file, first(file), make)
+
+
+def long_names(file, folder):
+    group = file["model_weights"]
+    del group.attrs["layer_names"]
+    # as many bytes as a text in one heap may have: each of these names may be the first one
+    group.attrs["layer_names"] = ["n" * 3_000_000, *(f"m{i}" for i in range(400))]
+
+
 def eleven_leads(file, folder):
     stem = next(name for name in weights_of(file) if file[name].ndim == 3 and file[name].shape[1] == 12)
     replace(file, stem, lambda group, leaf, array: group.__setitem__(leaf, array[:, :11]))
@@ -322,6 +357,10 @@ HDF5_REFUSED = {
     declared_only: "never written",
     eight_terabytes: "10000000000",
     huge_pieces: "pieces",
+    packed: "compressed, which Keras never does",
+    filter_of_nobody: "compressed, which Keras never does",
+    partly_written: "pieces",
+    long_names: "401 entries of layer_names .* may be far longer than names",
     eleven_leads: "11 leads instead of 12",
     one_layer_less: "8 convolutions",
     an_lstm: r"lstm.*\(3, 4, 5, 6\)",
@@ -338,6 +377,32 @@ def test_keras_files_that_are_not_as_the_authors_write_them(tmp_path, h5, change
     with h5py.File(h5, "r+") as file:
         change(file, tmp_path)
     with pytest.raises(ValueError, match=rf"(?s)model\.hdf5.*{match}.*expected is the Keras"):
+        read_weights(h5)
+
+
+def test_many_names_that_are_one_text_of_the_file_take_no_memory(tmp_path, h5):
+    length = 2_000_000
+    with h5py.File(h5, "r+") as file:
+        long_names(file, tmp_path)
+        file["model_weights"].attrs["layer_names"] = ["n" * length, *(f"m{i}" for i in range(900))]
+    data = bytearray(h5.read_bytes())
+    at = data.index(struct.pack("<I", length))  # the first entry: its length, and where it lies
+    while struct.unpack("<I", data[at + 16 : at + 20])[0] != 2:
+        at = data.index(struct.pack("<I", length), at + 1)
+    for i in range(1, 901):
+        data[at + 16 * i : at + 16 * (i + 1)] = data[at : at + 16]
+    h5.write_bytes(data)
+    with pytest.raises(ValueError, match="901 entries of layer_names") as caught:  # 1.8 GB of them
+        read_weights(h5)
+    assert "truncated" not in str(caught.value)
+
+
+def test_no_memory_is_not_taken_for_a_damaged_file(h5, monkeypatch):
+    def full(*args, **settings):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(h5py, "File", full)
+    with pytest.raises(MemoryError, match="no room"):
         read_weights(h5)
 
 
@@ -392,6 +457,35 @@ def test_checkpoints_give_the_network(tmp_path, pytorch, x, zipped, numpy_before
     net = load_ribeiro(path, variant="pytorch")
     assert net.variant == "pytorch" and net.n_outputs == 1 and not net.training
     assert np.array_equal(logits(net, x), logits(pytorch, x))
+
+
+@pytest.fixture
+def safe_globals():
+    """Give back torch's list of what may be loaded."""
+    before = torch.serialization.get_safe_globals()
+    yield
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
+
+
+def test_what_the_user_allowed_torch_to_load_stays_allowed(tmp_path, pytorch, safe_globals):
+    torch.save(checkpoint(pytorch), tmp_path / "model.pth")
+    own = [type(np.dtype("f8")), codecs.encode, pathlib.PurePosixPath]
+    torch.serialization.add_safe_globals(own)
+    read_weights(tmp_path / "model.pth")
+    assert set(own) <= set(torch.serialization.get_safe_globals())
+
+
+def test_threads_read_at_the_same_time(tmp_path, pytorch):
+    torch.save(checkpoint(pytorch), tmp_path / "model.pth")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            states = list(pool.map(lambda _: read_weights(tmp_path / "model.pth"), range(24)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(torch.equal(state["lin.weight"], pytorch.lin.weight) for state in states)
 
 
 @pytest.mark.parametrize("variant", ["keras", "pytorch"])
@@ -514,6 +608,27 @@ def archive_of_keras(path):
         archive.writestr("config.json", "{}")
 
 
+def two_of_one_name(path):
+    with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        archive.writestr("model/data.pkl", archive.read("model/data.pkl"))
+
+
+def two_of_one_name_but_for_case(path):
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model/DATA.pkl", archive.read("model/data.pkl"))
+
+
+def a_pickle_in_upper_case(path):
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename: archive.read(member) for member in archive.infolist()}
+    members["other/data.pkl"] = members.pop("model/data.pkl")
+    members["model/DATA.PKL"] = pickle.dumps(BOMBS["bytearray"], protocol=2)  # torch takes it for model/data.pkl
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -525,6 +640,9 @@ ZIPS_REFUSED = {
     arrays_of_numpy: "not of PyTorch",
     archive_of_keras: r"\.keras archive",
     cut: "truncated",
+    two_of_one_name: "two members of one name",
+    two_of_one_name_but_for_case: "two members of one name",
+    a_pickle_in_upper_case: "asks for '(builtins|__builtin__).bytearray'",
 }
 
 

@@ -197,7 +197,8 @@ def test_one_patient_alone_has_values_and_no_interval(rng):
         aggregator.fit(R, y, beats=given["beats"], groups=np.zeros(40, int))
         assert np.isfinite(aggregator.mean_[0]).all()
         assert np.isnan(aggregator.interval_).all()
-        assert np.isnan(aggregator.p_value_).all()  # the patient is in both cohorts and leaves the control
+        with pytest.raises(ValueError, match="one patient alone"):
+            _ = aggregator.p_value_
         assert aggregator.exclusions_["shared_patients"].tolist() == [1, 0]
 
 

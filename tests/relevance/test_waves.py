@@ -253,13 +253,15 @@ def test_failed_detections_are_left_out_and_counted(rng):
         np.testing.assert_array_equal(aggregator.mean_, without.mean_)
 
 
-def test_where_nothing_can_be_used_the_values_are_nan_and_a_warning_says_so(rng):
+def test_where_nothing_can_be_used_fit_raises_and_a_part_is_nan_with_a_warning(rng):
     R = rng.normal(size=(12, 2, 400)).astype(np.float32)
     failed = [make_beats([], 2, FS, reason="no R peak")] * 12
     for by in ("wave", "beat"):
         aggregator = RelevanceAggregator(by, fs=FS, control="N", random_state=0)
+        with pytest.raises(ValueError, match=r"none of the 12 windows can be used \(left out: .*failed 12"):
+            aggregator.fit(R, ["N", "AF"] * 6, beats=failed)
         with pytest.warns(UserWarning, match=r"none of the 12 windows has a beat to use \(failed 12, no_beat 0"):
-            table = aggregator.fit_transform(R, ["N", "AF"] * 6, beats=failed)
+            table = aggregator.partial_fit(R, ["N", "AF"] * 6, beats=failed).transform(R, beats=failed)
         assert np.isnan(table).all()
         assert np.isnan(aggregator.mean_).all()
         assert np.isnan(aggregator.p_adjusted_).all()
@@ -394,3 +396,13 @@ def test_a_map_without_leads_is_warned_about(rng):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         by_wave(leads="together").fit(R, beats=given["beats"])
+
+
+def test_windows_of_two_seconds_have_waves_too():
+    from skecg.datasets import make_ecg
+
+    ecg = make_ecg(20, classes=("N",), noise=0.02, random_state=0)
+    fitted = RelevanceAggregator(by="wave", fs=ecg.fs, random_state=0).fit(np.abs(ecg.data), ecg=ecg.data)
+    names = list(fitted.get_feature_names_out())
+    means = dict(zip(names, fitted.mean_[0], strict=True))
+    assert fitted.n_beats_[0] >= 20 and means["lead0 QRS"] > 2 * means["lead0 rest"] > 0
