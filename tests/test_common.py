@@ -60,7 +60,7 @@ INSTANCES = {
         GradCAM1D(INNER),
         GradCAM1D(make_pipeline(BandpassFilter(fs=100.0), ECGScaler(), INNER), method="hirescam", relu=False),
     ],
-    "MaskDeletion": [MaskDeletion(INNER_LSTM, n_iter=8), MaskDeletion(INNER, n_iter=8, n_knots=None, replacement=0.0)],
+    "MaskDeletion": [MaskDeletion(INNER_LSTM, n_iter=4), MaskDeletion(INNER, n_iter=8, n_knots=None, replacement=0.0)],
     "IntegratedGradients": [
         IntegratedGradients(INNER_LSTM, n_steps=8, baseline="median"),
         IntegratedGradients(INNER, n_steps=4, tol=0.05, max_steps=64, method="riemann_left", output="probability"),

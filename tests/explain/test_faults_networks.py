@@ -84,7 +84,7 @@ FORK = """
         clf = ECGClassifier(TinyNet, **FAST).fit(X, y)
     else:
         clf = ECGClassifier.from_module(TinyNet(1, 120, 3), ["A", "B", "C"], n_leads=1, n_timesteps=120)
-    ex = GradCAM1D(clf, relu=False) if which == "gradcam" else MaskDeletion(clf, replacement=0.0, n_iter=2)
+    ex = GradCAM1D(clf, relu=False) if which == "gradcam" else MaskDeletion(clf, replacement=0.0, n_iter=2, n_knots=4)
     if how == "explain":
         ex.transform(X)
 

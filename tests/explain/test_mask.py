@@ -220,7 +220,7 @@ def test_a_sum_and_a_probability_are_degenerate():
 def test_a_window_does_not_depend_on_its_companions():
     X, y, *_ = toy_ecg(n_leads=2)
     clf = ECGClassifier(TinyNet, module__lstm=3, **FAST).fit(X, y)
-    ex = MaskDeletion(clf, replacement=0.0, n_iter=40)
+    ex = MaskDeletion(clf, replacement=0.0, n_iter=40, n_knots=(6, None))
     whole = ex.explain(X[:40])
     for part in (slice(5, 6), slice(3, 20)):
         some = ex.explain(X[:40][part])

@@ -103,15 +103,17 @@ def test_positions_keep_their_shape_and_order():
     np.testing.assert_array_equal(resample_positions([-1, 3, 9], 100, 25, n_timesteps=4), [0, 0, 2])
 
 
-@settings(max_examples=60, deadline=None)
-@given(fs=FS, new_fs=FS, n_timesteps=st.integers(1, 400), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+@given(fs=FS, new_fs=FS, n_timesteps=st.integers(1, 300), seed=st.integers(0, 99))
 def test_masks_take_the_nearest_sample(fs, new_fs, n_timesteps, seed):
     mask = np.random.default_rng(seed).random((2, n_timesteps)) < 0.3
     moved = resample_mask(mask, fs, new_fs)
     assert moved.dtype == bool
     assert moved.shape[-1] == Resampler(fs, new_fs).fit(np.zeros((1, n_timesteps))).n_timesteps_out_
     for j in range(moved.shape[-1]):
-        near = [i for i in range(n_timesteps) if abs(Fraction(j * fs, new_fs) - i) <= Fraction(1, 2)]
+        at = Fraction(j * fs, new_fs)
+        around = range(max(0, int(at) - 1), min(n_timesteps, int(at) + 3))
+        near = [i for i in around if abs(at - i) <= Fraction(1, 2)]
         near = near or [n_timesteps - 1]  # the last ones may lie more than half a sample behind the end
         assert any((mask[:, i] == moved[:, j]).all() for i in near)
 
