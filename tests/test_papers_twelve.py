@@ -62,13 +62,13 @@ def test_a_bridge_is_a_straight_line_over_the_wave_alone(script):
     limits = np.full((2, 12, 8), np.nan, dtype=np.float32)
     limits[0, 3, :3] = 100, 110, 120  # one P wave, in one lead
     beats = [Beats([200, 600], 400.0, limits=limits)]
-    out = script.bridged(X, beats, "P")
+    waves = importlib.import_module("_twelve_waves")
+    out = waves.bridged(X, beats, "P")
     changed = np.argwhere(out != X)
     assert {tuple(c[:2]) for c in changed} == {(0, 3)} and changed[:, 2].min() >= 101 and changed[:, 2].max() <= 119
     assert np.allclose(out[0, 3, 100:121], np.linspace(X[0, 3, 100], X[0, 3, 120], 21), atol=1e-6)
-    before = script.bridged(X, beats, "P", shift=-0.1)
-    assert set(np.argwhere(before != X)[:, 2]) <= set(range(61, 80))
-    assert np.array_equal(script.bridged(X, beats, "T"), X)
+    assert np.array_equal(waves.bridged(X, beats, "T"), X)
+    assert np.array_equal(waves.bridged(X, beats, "P", leads=("II", "V1")), X)
 
 
 def test_marked_waves_go_to_the_beat_that_is_near_in_time(script):
@@ -93,14 +93,16 @@ def test_mean_relevance_is_an_identity_and_shares_are_not(script):
     ecg = made(script)
     rows, y = script.cohort(ecg, "AF")
     assert set(y) == {"AF", "N"} and (y == "AF").sum() == ecg.target[:, 4].sum()
-    script.LENGTH, length = 64, script.LENGTH
+    analysis = importlib.import_module("_twelve_analysis")
+    analysis.LENGTH, length = 64, analysis.LENGTH
     try:
         R = np.random.RandomState(1).standard_normal((len(rows), 12, 64)).astype(np.float32)
-        score = R[..., 8:56].sum((1, 2))  # conserved, from a baseline of 0
-        out = Bunch(relevance=R, score=score, start=np.zeros(len(rows)), error=np.zeros(len(rows)))
+        start = np.random.RandomState(2).standard_normal(len(rows)) * 50
+        score = R[..., 8:56].sum((1, 2)) + start  # conserved, from baselines of their own
+        out = Bunch(relevance=R, score=score, start=start, error=np.zeros(len(rows)))
         lines = script.by_class("AF", ecg, rows, y, out)
     finally:
-        script.LENGTH = length
+        analysis.LENGTH = length
     assert lines[0][2].startswith("1.000") and not lines[3][2].startswith("1.000")
 
 
@@ -113,3 +115,16 @@ def test_scores_have_no_interval_below_ten_patients(script):
     lines = {line[1]: line for line in script.scores("made", ecg, probability, 50)}
     assert lines["1dAVb"][2:4] == ["40", "20"] and lines["1dAVb"][4] == "1.000 (1.000 to 1.000)"
     assert lines["RBBB"][4] == "0.500 (3 patients, no interval)" and lines["AF"][2:5] == ["0", "0", ""]
+
+
+def test_shares_are_held_against_those_of_the_ecg_alone(script):
+    analysis = importlib.import_module("_twelve_analysis")
+    ecg = made(script, 80)
+    rows, y = script.cohort(ecg, "AF")
+    ecg.data = np.abs(ecg.data) + 1
+    ecg.data[ecg.target[:, 4] == 1, 6] *= 3  # V1 is larger in AF, and relevance is nothing but the ECG
+    R = ecg.data[rows]
+    share = analysis.aggregated("lead", "AF", ecg, rows, y, R, share=True, statistic="abs_mean")
+    lines = script.against_amplitude("AF", ecg, rows, y, R, share)
+    assert lines[6][0] == "+1.00" and lines[6][1] == "+0.00" and lines[6][2].startswith("+1.00 (")
+    assert analysis.delta(np.array([1.0, 2.0]), np.array([1.0, 0.0])) == 0.75

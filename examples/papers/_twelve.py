@@ -40,6 +40,8 @@ PTBXL = {
 }
 CPSC2018 = {label: label for label in ("1dAVb", "RBBB", "LBBB", "AF", NORMAL)}  # it has no SB and no ST
 FOLDS = 5
+# whoever has one of these in LUDB's diagnoses is no healthy control
+ILL = ("block", "hypertrophy", "ischemia", "stemi", "scar", "overload", "repolarization", "pacemaker")
 
 
 def on_one_grid(data: np.ndarray, fs: float) -> np.ndarray:
@@ -83,8 +85,8 @@ def recordings(name: str) -> Bunch:
             found = fetch_ludb(classes="ribeiro", verbose=0)
     if name == "ludb":
         sinus = [list(rhythms) == ["Sinus rhythm"] for rhythms in found.rhythms]
-        conducted = [not any("block" in text for text in said) for said in found.diagnoses]
-        part = _part(name, found, found.target, np.array(sinus) & np.array(conducted) & ~found.target.any(1))
+        healthy = [not any(word in text.lower() for text in said for word in ILL) for said in found.diagnoses]
+        part = _part(name, found, found.target, np.array(sinus) & np.array(healthy) & ~found.target.any(1))
         part.found = found
         return part
     names = list(found.target_names)

@@ -305,7 +305,9 @@ class AverageBeatDisplay:
         remarks = []
         label, first = next(iter(self.cohorts.items()))
         if first.ecg is not None:
-            remarks.append(f"marker: relevance for {label}, red for it, blue against it")
+            signed = bool(np.nanmin(first.relevance, initial=0.0) < 0)
+            meaning = "red for it, blue against it" if signed else "darker: more"
+            remarks.append(f"marker: relevance for {label}, {meaning}")
         without = [
             str(label) for label, one in self.cohorts.items() if one.interval is None or np.isnan(one.interval).all()
         ]

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _WAVES = ("P", "QRS", "T", "rest", "P region")
 
+_FEW = 10  # patients: the aggregator gives no interval below
+
 
 class WaveMapDisplay:
     """A map of waves by leads, coloured by the relevance of a class, with the stars of its tests against the control.
@@ -197,7 +199,8 @@ class WaveMapDisplay:
         cmap : str or Colormap, default=None
             Diverging colour map; None: "RdBu_r" without its darkest ends, safe for colour-blind readers.
         vmax : float, default=None
-            Value of the darkest colour, to draw several maps on one scale; None: the largest absolute value.
+            Value of the darkest colour, to draw several maps on one scale; None: the largest absolute value of cells
+            with ten patients or more. Cells with fewer bear a cross.
         colorbar : bool, default=True
             Whether to draw the scale.
 
@@ -207,9 +210,10 @@ class WaveMapDisplay:
             Itself.
         """
         n_waves, n_leads = self.values.shape
-        drawn = np.ma.masked_invalid(self.values)
-        if vmax is None:
-            vmax = float(np.abs(drawn).max()) if drawn.count() else 0.0
+        drawn, few = np.ma.masked_invalid(self.values), self._few()
+        if vmax is None:  # a value of few patients does not set the scale of those of many
+            known = np.ma.masked_array(drawn, few) if (~few & ~np.ma.getmaskarray(drawn)).any() else drawn
+            vmax = float(np.abs(known).max()) if drawn.count() else 0.0
         else:
             check_number("vmax", vmax, low=0, strict=True)
         limit = vmax or 1.0  # all zero: all white
@@ -223,6 +227,8 @@ class WaveMapDisplay:
         style = {"cmap": default_map(True) if cmap is None else cmap, "edgecolors": "white", "linewidth": 0.8}
         self.mesh_ = ax.pcolormesh(*edges, drawn, vmin=-limit, vmax=limit, **style)
         self._hatch(ax, np.ma.getmaskarray(drawn))
+        rows, columns = np.nonzero(few)
+        ax.plot(columns, rows, linestyle="none", marker="x", color="#404040", markersize=5, zorder=3)
         self.stars_ = self._draw_stars(ax)
         ax.set_xticks(np.arange(n_leads), self.lead_names)
         ax.set_yticks(np.arange(n_waves), self.waves)
@@ -241,6 +247,12 @@ class WaveMapDisplay:
         bar.ax.yaxis.get_offset_text().set_fontsize(8)
         bar.set_label(self.quantity, fontsize=8)
         return bar
+
+    def _few(self) -> np.ndarray:
+        """Tell which cells have values of few patients, (n_waves, n_leads)."""
+        if self.n_patients is None:
+            return np.zeros(self.values.shape, dtype=bool)
+        return np.isfinite(self.values) & (self.n_patients < _FEW)
 
     def _hatch(self, ax: Any, absent: np.ndarray) -> None:
         from matplotlib.patches import Rectangle
@@ -272,5 +284,6 @@ class WaveMapDisplay:
         """Return what stars and hatches mean, in lines that fit under the map."""
         sentences = [star_legend(self.test)] if self.p_adjusted is not None else []
         sentences += ["hatched: absent, no patient has a value"] if self.absent_ else []
+        sentences += [f"cross: fewer than {_FEW} patients"] if self._few().any() else []
         width = ax.get_window_extent().width / ax.figure.dpi
         return "\n".join(textwrap.fill(sentence, max(30, int(width / 0.068))) for sentence in sentences)

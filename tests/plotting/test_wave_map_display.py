@@ -153,3 +153,14 @@ def test_columns_of_another_kind_and_tables_of_another_shape():
         WaveMapDisplay(np.zeros((2, 1)), ["P"], ["I", "II"])
     with pytest.raises(ValueError, match="at least one each"):
         WaveMapDisplay(np.zeros((0, 1)), [], ["I"])
+
+
+def test_cells_of_few_patients_bear_a_cross_and_set_no_scale():
+    values, n = np.array([[9.0, 1.0], [2.0, np.nan]]), np.array([[2, 30], [30, 0]])
+    display = WaveMapDisplay(values, ["P", "QRS"], ["II", "V1"], n_patients=n).plot()
+    assert display.mesh_.get_clim() == (-2.0, 2.0)
+    crosses = [line for line in display.ax_.lines if line.get_marker() == "x"]
+    assert [line.get_xydata().tolist() for line in crosses] == [[[0, 0]]]
+    assert "fewer than 10 patients" in display.ax_.get_xlabel()
+    few = WaveMapDisplay(values, ["P", "QRS"], ["II", "V1"], n_patients=np.full((2, 2), 3)).plot()
+    assert few.mesh_.get_clim() == (-9.0, 9.0)  # nothing else to go by
