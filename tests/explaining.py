@@ -15,7 +15,7 @@ from skecg.explain import GradCAM1D, MaskDeletion
 EXPLAINERS = {
     "gradcam": GradCAM1D(None, relu=False),
     "hirescam": GradCAM1D(None, method="hirescam", layer="features.3"),
-    "mask": MaskDeletion(None, n_iter=3, n_knots=(4, None), replacement=0.0),
+    "mask": MaskDeletion(None, n_iter=3, init=0.5, n_knots=(4, None), replacement=0.0),
 }
 all_explainers = pytest.mark.parametrize("name", EXPLAINERS)
 

@@ -31,7 +31,7 @@ EXPLAINERS = {
     "hirescam": (GradCAM1D(None, method="hirescam", relu=False), "cam"),
     "layercam": (GradCAM1D(None, method="layercam", layer="features.3"), "cam"),
     "mask": (MaskDeletion(None, n_iter=6, n_knots=8, replacement=0.0), "positive"),
-    "mask by default": (MaskDeletion(None, n_iter=3, fs=60.0), "positive"),
+    "mask by default": (MaskDeletion(None, n_iter=6, fs=60.0), "positive"),
     "integrated gradients": (IntegratedGradients(None, n_steps=5), "signed"),
     "saliency": (Saliency(None), "positive"),
     "input x gradient": (InputXGradient(None), "signed"),

@@ -18,7 +18,7 @@ from tests.tiny import FAST, TinyNet, same_snapshot, snapshot, toy_ecg
 EXPLAINERS = {
     "gradcam": GradCAM1D(None, relu=False),
     "layercam": GradCAM1D(None, method="layercam", layer="features.3"),
-    "mask": MaskDeletion(None, n_iter=3, n_knots=(4, None), replacement=0.0),
+    "mask": MaskDeletion(None, n_iter=3, init=0.5, n_knots=(4, None), replacement=0.0),
 }
 all_explainers = pytest.mark.parametrize("name", EXPLAINERS)
 CONTEXTS = {
