@@ -169,7 +169,7 @@ def against_amplitude(
 
 def delta(a: np.ndarray, b: np.ndarray) -> float:
     """Return Cliff's delta: how much more often a value of a is above one of b than below."""
-    return float(np.sign(a[:, None] - b[None]).mean())
+    return 2 * roc_auc_score(np.repeat([1, 0], [len(a), len(b)]), np.concatenate([a, b])) - 1
 
 
 def _by_patient(values: np.ndarray, patients: np.ndarray) -> np.ndarray:

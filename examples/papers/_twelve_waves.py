@@ -117,7 +117,7 @@ def planted(nets: list, points: int, n: int) -> list[list[str]]:
         if not len(rows):
             continue
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # completeness is told of the recordings
             explainer = IntegratedGradients(nets[0], n_steps=points, batch_size=32)
             R = explainer.explain(made.data[rows], target=label).relevance
         ecg = np.abs(made.data[rows])[..., shift : shift + truth.shape[-1]]

@@ -79,7 +79,7 @@ def detect_single(name: str, lead: np.ndarray, fs: float) -> tuple[np.ndarray, s
         import_neurokit()  # a missing package is an error of the call, not of the window
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # the packages' own of odd signals; what they give is checked below
             found = SINGLE_LEAD[name](lead.astype(np.float64), fs)
     except REFUSALS as error:
         return np.empty(0, dtype=np.int64), f"{name} refused: {type(error).__name__}: {error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -249,9 +248,9 @@ def _stretch(
 
 def _median_over_beats(limits: np.ndarray, r_peaks: np.ndarray) -> np.ndarray:
     """Give every beat the median distances from R of all."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # leads without any
-        shared = np.round(np.nanmedian(limits - r_peaks[:, None, None], axis=0))
+    distance = limits - r_peaks[:, None, None]
+    shared, found = np.full(distance.shape[1:], np.nan), np.isfinite(distance).any(axis=0)
+    shared[found] = np.round(np.nanmedian(distance[:, found], axis=0))
     return r_peaks[:, None, None] + shared
 
 

@@ -50,7 +50,7 @@ def neurokit_limits(x: np.ndarray, r_peaks: np.ndarray, fs: float, method: str) 
     for lead, values in enumerate(x):
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
+                warnings.simplefilter("ignore")  # neurokit2's own of odd signals; what it gives is checked below
                 cleaned = neurokit2.ecg_clean(values.astype(np.float64), sampling_rate=rate, method="neurokit")
                 # an R peak at sample 0 is refused
                 found = neurokit2.ecg_delineate(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -331,9 +330,9 @@ def test_overlapping_waves_are_counted_once():
     ("change", "message"),
     [
         ({"fs": 500.0}, r"beats\[1\] is of 500 Hz, the relevance of 100 Hz"),
-        ({"r_peaks": np.array([100, 200, 400])}, r"must increase within 0 and 399.*got 100 to 400.*another grid"),
+        ({"r_peaks": np.array([100, 200, 400])}, r"must lie within 0 and 399.*got 100 to 400.*another grid"),
         ({"limits": None}, "no limits of waves: pass it through skecg.beats.delineate"),
-        ({"limits": np.zeros((3, 2, 8))}, r"\(3, 1, 8\) for this relevance; got \(3, 2, 8\)"),
+        ({"limits": np.zeros((3, 2, 8))}, "has limits of 2 leads, the relevance has 1"),
     ],
 )
 def test_beats_that_do_not_fit(change, message):
@@ -349,7 +348,7 @@ def test_beats_of_the_wrong_kind(rng):
         by_wave().fit(R, beats=beats * 2)
     with pytest.raises(TypeError, match="beats must be a list of Beats"):
         by_wave().fit(R, beats=beats[0])
-    with pytest.raises(TypeError, match=r"beats\[0\] must be a Beats.*got int without r_peaks"):
+    with pytest.raises(TypeError, match=r"beats\[0\] must be a Beats.*got int"):
         by_wave().fit(R, beats=[3])
     with pytest.raises(ValueError, match=r"needs the beats of the ECG: pass ecg.* or beats"):
         by_wave().fit(R)
@@ -363,13 +362,7 @@ def test_onsets_behind_offsets():
 
     R, beats = one()
     with pytest.raises(ValueError, match="onsets behind offsets"):
-        by_wave().fit(R, beats=[_loose(beats[0], limits=turned(beats[0].limits))])
-
-
-def _loose(beats, **change):
-    """Return a look-alike of Beats that is not checked where it is made."""
-    names = ("r_peaks", "limits", "typical", "p_present", "p_region", "reason", "fs")
-    return SimpleNamespace(**{name: getattr(beats, name) for name in names} | change)
+        by_wave().fit(R, beats=[replace(beats[0], limits=turned(beats[0].limits))])
 
 
 @pytest.mark.parametrize("value", [np.inf, 1e30])
@@ -378,14 +371,7 @@ def test_limits_that_are_no_positions(value):
     limits = beats[0].limits.copy()
     limits[1, 0, 7] = value
     with pytest.raises(ValueError, match="must be samples, or NaN where a wave is absent"):
-        by_wave().fit(R, beats=[_loose(beats[0], limits=limits)])
-
-
-@pytest.mark.parametrize("r_peaks", [[-5, 100, 200], [100, 100, 200], [200, 100, 300], [100.0, 200.0, 300.0]])
-def test_r_peaks_that_are_no_positions(r_peaks):
-    R, beats = one()
-    with pytest.raises(ValueError, match="r_peaks must"):
-        by_wave().fit(R, beats=[_loose(beats[0], r_peaks=np.array(r_peaks))])
+        by_wave().fit(R, beats=[replace(beats[0], limits=limits)])
 
 
 def test_a_map_without_leads_is_warned_about(rng):
