@@ -8,13 +8,11 @@ measured beside where it is installed. ``--quick`` takes every tenth record, to 
 
 from __future__ import annotations
 
-import argparse
 import logging
 import platform
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace as with_fields
 from functools import cached_property
 from importlib.metadata import version
@@ -30,7 +28,7 @@ for _folder in (HERE, HERE.parent):
     if str(_folder) not in sys.path:
         sys.path.insert(0, str(_folder))
 
-from write_databases import NotThere, replace, table  # noqa: E402
+from write_databases import NotThere, chosen, parser_of, table, write  # noqa: E402 - it lies beside this file
 
 from skecg.beats import LIMITS, Beats, delineate, find_beats  # noqa: E402 - the tree beside the docs first
 from skecg.beats._find import count_matches  # noqa: E402
@@ -463,33 +461,14 @@ BLOCKS: dict[str, Callable[[Material], str]] = {
 # ------------------------------------------------------------------------------------------------------------ command
 
 
-def write(page: str, material: Material, names: Iterable[str]) -> str:
-    """Return the page with these blocks made anew, as far as their records are there."""
-    for name in names:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of fetchers, about classes that a sample has not
-                page = replace(page, name, BLOCKS[name](material))
-        except NotThere as reason:
-            _log.warning("%s stays as it is: %s", name, reason)
-        else:
-            _log.info("%s written", name)
-    return page
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Measure skecg.beats on real records, and write it into a page.")
-    parser.add_argument("--data-home", help="folder of the databases; SKECG_DATA where it is not given")
-    parser.add_argument("--page", type=Path, default=HERE / "beats.md")
-    parser.add_argument("--only", help="blocks, with commas between them; all where it is not given")
+    parser = parser_of("Measure skecg.beats on real records, and write it into a page.", "beats.md")
     parser.add_argument("--quick", action="store_true", help="about a tenth of the records")
     given = parser.parse_args(arguments)
-    names = list(BLOCKS) if given.only is None else [name.strip() for name in given.only.split(",")]
-    if unknown := [name for name in names if name not in BLOCKS]:
-        parser.error(f"no blocks {', '.join(unknown)}; there are {', '.join(BLOCKS)}")
+    names = chosen(parser, given.only, BLOCKS)
     material = Material(Path(get_data_home(given.data_home)), given.quick)
-    text = write(given.page.read_text(encoding="utf-8"), material, names)
+    text = write(given.page.read_text(encoding="utf-8"), material, names, BLOCKS)
     given.page.write_text(text, encoding="utf-8")
     return 0
 

@@ -15,8 +15,9 @@ import tarfile
 import tempfile
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -394,13 +395,13 @@ def unpack(home: Path, folder: Path) -> Path:
     return folder
 
 
-def write(page: str, home: Path, names: Iterable[str]) -> str:
-    """Return the page with these blocks made anew, as far as their records are there."""
+def write(page: str, source: Any, names: Iterable[str], blocks: Mapping[str, Callable[[Any], str]] = BLOCKS) -> str:
+    """Return the page with these blocks made anew, as far as their records are there; each is made of ``source``."""
     for name in names:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of fetchers, about classes that a sample has not
-                page = replace(page, name, BLOCKS[name](home))
+                page = replace(page, name, blocks[name](source))
         except NotThere as reason:
             _log.warning("%s stays as it is: %s", name, reason)
         else:
@@ -408,16 +409,28 @@ def write(page: str, home: Path, names: Iterable[str]) -> str:
     return page
 
 
+def parser_of(description: str, page: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of all commands that write tables of records."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--data-home", help="folder of the databases; SKECG_DATA where it is not given")
+    parser.add_argument("--page", type=Path, default=HERE / page)
+    parser.add_argument("--only", help="blocks, with commas between them; all where it is not given")
+    return parser
+
+
+def chosen(parser: argparse.ArgumentParser, only: str | None, blocks: Iterable[str]) -> list[str]:
+    """Return the blocks that --only names; end with a message where there is no such block."""
+    names = list(blocks) if only is None else [name.strip() for name in only.split(",")]
+    if unknown := [name for name in names if name not in blocks]:
+        parser.error(f"no blocks {', '.join(unknown)}; there are {', '.join(blocks)}")
+    return names
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Count what the databases hold, and write it into a page.")
-    parser.add_argument("--data-home", help="folder of the databases; SKECG_DATA where it is not given")
-    parser.add_argument("--page", type=Path, default=HERE / "databases.md")
-    parser.add_argument("--only", help="blocks, with commas between them; all where it is not given")
+    parser = parser_of("Count what the databases hold, and write it into a page.", "databases.md")
     given = parser.parse_args(arguments)
-    names = list(BLOCKS) if given.only is None else [name.strip() for name in given.only.split(",")]
-    if unknown := [name for name in names if name not in BLOCKS]:
-        parser.error(f"no blocks {', '.join(unknown)}; there are {', '.join(BLOCKS)}")
+    names = chosen(parser, given.only, BLOCKS)
     with tempfile.TemporaryDirectory(prefix="skecg-") as folder:
         home = unpack(get_data_home(given.data_home), Path(folder))
         text = write(given.page.read_text(encoding="utf-8"), home, names)
