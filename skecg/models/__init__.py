@@ -4,6 +4,7 @@ from ._ecglstm import ECGLSTM
 from ._ecgnet import ECGNet
 from ._hannun import HannunNet
 from ._published import load_ribeiro, read_weights
+from ._resnet import ResNet1d
 from ._ribeiro import RibeiroNet
 from ._settings import (
     HANNUN_2019,
@@ -30,6 +31,7 @@ __all__ = [
     "ZIHLMANN_2017",
     "ECGNet",
     "HannunNet",
+    "ResNet1d",
     "RibeiroNet",
     "ZihlmannCNN",
     "ZihlmannCRNN",
