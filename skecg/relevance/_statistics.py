@@ -6,15 +6,14 @@ import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
+from ..utils._bootstrap import CELLS, bca_levels, quantiles, resample_means
 from ._ranks import compare, holm
 
 _CONFIDENCE = 0.95
 _FEWEST_PATIENTS = 10  # below, no bootstrap interval keeps its promise
 _FEW_PATIENTS = 30  # up to here studentised
 _DIGITS = 12  # sums of float32 carry no more
-_CELLS = 2**21  # values that are resampled at a time (16 MB)
 
 
 def fsum_mean(values: np.ndarray) -> np.ndarray:
@@ -57,61 +56,17 @@ def mean_interval(values: np.ndarray, n_bootstrap: int, seed: Sequence[int]) -> 
     flat = scale <= 10.0**-_DIGITS * np.abs(mean)  # one value, but for the rounding of its last digits
     unit = np.where(flat, 0.0, centred / np.where(flat, 1.0, scale))
     tails = np.array([(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    means, errors = _resample(unit, n_bootstrap, np.random.default_rng(seed), with_errors=n <= _FEW_PATIENTS)
+    means, errors = resample_means(unit, n_bootstrap, np.random.default_rng(seed), with_errors=n <= _FEW_PATIENTS)
     studentised = flat | (errors.min(axis=0) > 10.0**-_DIGITS) if n <= _FEW_PATIENTS else np.zeros(n_columns, bool)
     method[:] = np.where(studentised, "studentized", "bca")
     ends = np.zeros((n_columns, 2))
     columns = np.flatnonzero(studentised & ~flat)
     error = unit[:, columns].std(axis=0, ddof=1) / math.sqrt(n)
     pivots = means[:, columns] / errors[:, columns]
-    ends[columns] = -error[:, None] * _quantiles(pivots, np.tile(tails[::-1], (len(columns), 1)))
+    ends[columns] = -error[:, None] * quantiles(pivots, np.tile(tails[::-1], (len(columns), 1)))
     columns = np.flatnonzero(~studentised & ~flat)
-    ends[columns] = _quantiles(means[:, columns], _bca_levels(unit[:, columns], means[:, columns], tails))
+    ends[columns] = quantiles(means[:, columns], bca_levels(unit[:, columns], means[:, columns], tails))
     return mean[:, None] + scale[:, None] * ends, method
-
-
-def _resample(
-    values: np.ndarray, n_bootstrap: int, rng: np.random.Generator, *, with_errors: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means, and standard errors if wanted, of resamples of the rows of values: each (n_bootstrap, n_columns)."""
-    n, n_columns = values.shape
-    means, errors = np.empty((n_bootstrap, n_columns)), np.empty((n_bootstrap if with_errors else 1, n_columns))
-    step = max(1, _CELLS // (n * (n_columns if with_errors else 1)))
-    for start in range(0, n_bootstrap, step):
-        stop = min(start + step, n_bootstrap)
-        drawn = rng.integers(0, n, (stop - start, n))
-        if with_errors:
-            sample = values[drawn]
-            means[start:stop] = sample.mean(axis=1)
-            errors[start:stop] = sample.std(axis=1, ddof=1) / math.sqrt(n)
-            continue
-        # how often each row was drawn, times the rows: one matrix product in place of a copy of each resample
-        cells = (np.arange(stop - start)[:, None] * n + drawn).ravel()
-        times = np.bincount(cells, minlength=(stop - start) * n).reshape(stop - start, n)
-        np.matmul(times.astype(np.float64), values, out=means[start:stop])
-        means[start:stop] /= n
-    return means, errors
-
-
-def _bca_levels(centred: np.ndarray, means: np.ndarray, tails: np.ndarray) -> np.ndarray:
-    """Levels of the bootstrap distribution at which the BCa interval of a mean ends; centred has mean 0."""
-    n_bootstrap = len(means)
-    below = (np.sum(means < 0, axis=0) + 0.5 * np.sum(means == 0, axis=0)) / n_bootstrap
-    bias = np.asarray(ndtri(np.clip(below, 0.5 / n_bootstrap, 1 - 0.5 / n_bootstrap)))
-    # the jackknife's acceleration, in closed form for a mean
-    acceleration = np.asarray(np.sum(centred**3, axis=0) / (6 * np.sum(centred**2, axis=0) ** 1.5))
-    z = bias[..., None] + ndtri(tails)
-    return ndtr(bias[..., None] + z / (1 - acceleration[..., None] * z))
-
-
-def _quantiles(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Quantiles of the columns of values (n, n_columns) at levels (n_columns, k) of their own, interpolated."""
-    ordered = np.sort(values.T, axis=1)
-    place = levels * (len(values) - 1)
-    low = np.floor(place).astype(np.intp)
-    high = np.minimum(low + 1, len(values) - 1)
-    below, above = (np.take_along_axis(ordered, i, axis=1) for i in (low, high))
-    return below + (above - below) * (place - low)
 
 
 class CohortStatistics:
@@ -193,7 +148,7 @@ class CohortStatistics:
         interval, method = np.full((*self._shape, 2), np.nan), np.full(self._shape, "none", dtype="<U11")
         for i, table in enumerate(self._tables):
             for patients, columns in _same_patients(np.isfinite(table)):
-                step = max(1, _CELLS // max(len(patients), self._n_bootstrap))
+                step = max(1, CELLS // max(len(patients), self._n_bootstrap))
                 for start in range(0, len(columns), step):
                     some = columns[start : start + step]
                     interval[i, some], method[i, some] = mean_interval(
