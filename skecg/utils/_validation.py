@@ -18,7 +18,7 @@ _MANY_LEADS = 32
 
 # scikit-learn changes the warnings filters of the process while it checks an array; two threads at once would leave
 # them changed for good.
-_FILTERS = threading.Lock()
+_FILTERS = threading.RLock()
 
 
 def check_array(*args: Any, **kwargs: Any) -> np.ndarray:
