@@ -2,7 +2,7 @@
 Quickstart: train ECGNet, then see and measure what it looks at
 ===============================================================
 
-The main job in one file: windows of ECG in; a trained network, its scores, Grad-CAM and learned-mask relevance, both
+The main job in one file: windows of ECG in; a trained network, its scores, StageCAM and learned-mask relevance, both
 measured against where the evidence lies, and a picture out. By default on simulated ECG with known evidence (about a
 minute on two cores); on the MIT-BIH Arrhythmia Database with ``--data mitdb``, downloaded on first use.
 
@@ -140,7 +140,7 @@ def explain(ecg, truth, clf, test, args) -> None:
     X, y = ecg.data[rows], ecg.target[rows]
     placed = truth[rows].any((1, 2))
     print(f"\n== {len(rows)} recognised test windows explained; {placed.sum()} of them have evidence with a place")
-    explainers = {"Grad-CAM": GradCAM1D(clf), "mask": MaskDeletion(clf, n_knots=48, verbose=1)}
+    explainers = {"StageCAM": GradCAM1D(clf), "mask": MaskDeletion(clf, n_knots=48, verbose=1)}
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # such as: the replaced signal itself scores as the class
         results = {name: explainer.explain(X, target=y) for name, explainer in explainers.items()}
@@ -162,7 +162,7 @@ def explain(ecg, truth, clf, test, args) -> None:
         mass = relevance_mass_score(t, relevance[placed])
         print(f"  {name:>8}: pointing game {pointing:.3f}, relevance mass {mass:.3f}")
 
-    sure = results["Grad-CAM"].score  # of each class shown, the window that the network is surest of
+    sure = results["StageCAM"].score  # of each class shown, the window that the network is surest of
     labels = [label for label in ("PVC", "RBBB", "LBBB", "PAC") if (y == label).any()][:2]
     shown = [np.flatnonzero(y == label)[sure[y == label].argmax()] for label in labels]
     figure, axes = plt.subplots(2, len(shown), figsize=(4 * len(shown), 6), layout="compressed", squeeze=False)

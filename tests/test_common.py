@@ -18,7 +18,18 @@ from skorch import NeuralNet
 
 import skecg
 from skecg.classifiers import ECGClassifier
-from skecg.explain import LRP, GradCAM1D, InputXGradient, IntegratedGradients, MaskDeletion, Saliency, ShapExplainer
+from skecg.explain import (
+    LRP,
+    CaptumExplainer,
+    GradCAM1D,
+    InputXGradient,
+    IntegratedGradients,
+    MaskDeletion,
+    Occlusion,
+    Saliency,
+    ShapExplainer,
+    SmoothGrad,
+)
 from skecg.preprocessing import BandpassFilter, ECGScaler, Gain, LeadArranger, PadOrCrop, Resampler
 from skecg.relevance import RelevanceAggregator
 from tests.tiny import TinyNet
@@ -71,6 +82,12 @@ INSTANCES = {
         ShapExplainer(INNER_LSTM, n_samples=8),
         ShapExplainer(INNER, method="deep", n_background=4, random_state=0),
     ],
+    "Occlusion": [
+        Occlusion(INNER_LSTM, window=0.02, stride=0.01),
+        Occlusion(INNER, by="lead", fill=0.0, output="margin"),
+    ],
+    "SmoothGrad": [SmoothGrad(INNER_LSTM, n_samples=3, random_state=0)],
+    "CaptumExplainer": [CaptumExplainer(INNER_LSTM, method="GuidedBackprop")],
     "LRP": [LRP(INNER), LRP(INNER, rule="preset_a_flat", batch_size=16)],
     "RelevanceAggregator": [RelevanceAggregator(by="record"), RelevanceAggregator(by="lead")],
 }

@@ -23,7 +23,7 @@ from skecg.metrics import relevance_mass_score
 from skecg.plotting import RelevanceDisplay
 
 EXPLAINERS = {
-    "Grad-CAM": lambda clf: GradCAM1D(clf),
+    "Grad-CAM": lambda clf: GradCAM1D(clf, method="gradcam"),
     "HiResCAM": lambda clf: GradCAM1D(clf, method="hirescam"),
     "learned mask": lambda clf: MaskDeletion(clf),
     "learned mask, LSTM alone": lambda clf: MaskDeletion(clf, branch="lstm"),

@@ -39,8 +39,8 @@ from skecg.explain import branch_contributions
 from skecg.metrics import centre_prior
 
 EXPLAINERS = {
-    "Grad-CAM": lambda clf: GradCAM1D(clf),
-    "Grad-CAM, ReLU that opens block 9": lambda clf: GradCAM1D(clf, layer="cnn.blocks.8.body.1"),
+    "Grad-CAM": lambda clf: GradCAM1D(clf, method="gradcam"),
+    "Grad-CAM, ReLU that opens block 9": lambda clf: GradCAM1D(clf, method="gradcam", layer="cnn.blocks.8.body.1"),
     "Grad-CAM++": lambda clf: GradCAM1D(clf, method="gradcam++"),
     "HiResCAM": lambda clf: GradCAM1D(clf, method="hirescam"),
     "HiResCAM, ReLU that opens block 9": lambda clf: GradCAM1D(clf, method="hirescam", layer="cnn.blocks.8.body.1"),

@@ -38,7 +38,7 @@ def curves_of(seed: int, work: Path, args: Any) -> tuple[Bunch, np.ndarray, np.n
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         curves = relevance_over_epochs(
-            GradCAM1D(clf, relu=False), ecg.data[rows], ecg.target[rows], truth=evidence(ecg, rows)
+            GradCAM1D(clf, method="gradcam", relu=False), ecg.data[rows], ecg.target[rows], truth=evidence(ecg, rows)
         )
     return curves, ecg.target[rows], ecg.groups[rows]
 

@@ -77,7 +77,7 @@ def explain(path: Path, clf: Any, folder: Path | None, quick: bool) -> tuple[Bun
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # how many explanations are doubtful is printed
         result = explain_record(
-            GradCAM1D(clf),
+            GradCAM1D(clf, method="gradcam"),
             record,
             out=None if folder is None else folder / name,
             annotations=None if folder is None else folder / f"{path.name}.skecg",

@@ -325,6 +325,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
             extreme=(np.abs(data) > _EXTREME).any((1, 2)),
             **out,
         )
+        result.update(self._notes(context))
         if classifier.multilabel_:
             result.above_threshold = passed
         return result, self._doubts(result, relevance, self._finish(result, flat))
@@ -335,6 +336,10 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
 
     def _context(self, net: torch.nn.Module, classifier: ECGClassifier) -> dict[str, Any]:
         """Return what ``_explain_batch`` needs beside its batch, computed once; it may change the twin."""
+        return {}
+
+    def _notes(self, context: dict[str, Any]) -> dict[str, Any]:
+        """Return what ``explain`` says beside its arrays, of what ``_context`` found."""
         return {}
 
     def _by_window(self, classifier: ECGClassifier, n: int) -> dict[str, np.ndarray]:

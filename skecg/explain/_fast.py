@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 
-def speed_up(net: nn.Module, device: str, keep: str | None = None) -> None:
+def speed_up(net: nn.Module, device: str, keep: Collection[str] = ()) -> None:
     """Rebuild the twin of a network whose class declares ``foldable = True``; all others stay as they are.
 
     A forward method may call one half of a Conv1d, BatchNorm1d pair on its own, so the network itself must say that
@@ -23,12 +24,12 @@ def speed_up(net: nn.Module, device: str, keep: str | None = None) -> None:
         A private twin in eval mode; changed.
     device : str
         Where it runs; the storage of maps is changed on a CPU alone, where it was measured.
-    keep : str, default=None
-        Name of a layer whose own output is looked at: it gives the same output afterwards.
+    keep : collection of str, default=()
+        Names of layers whose own output is looked at: they give the same output afterwards.
     """
     if not type(net).__dict__.get("foldable") or any(_is_special(part) for part in net.modules()):
         return
-    _fold_batch_norm(net, None if keep is None else net.get_submodule(keep))
+    _fold_batch_norm(net, {net.get_submodule(name) for name in keep})
     if device == "cpu":
         _channels_last(net)
 
@@ -42,14 +43,14 @@ def _is_special(part: nn.Module) -> bool:
     return isinstance(part, nn.Conv1d) and part.padding_mode != "zeros"
 
 
-def _fold_batch_norm(net: nn.Module, kept: nn.Module | None) -> None:
+def _fold_batch_norm(net: nn.Module, kept: set[nn.Module]) -> None:
     """Merge each ``Conv1d, BatchNorm1d`` pair of a Sequential; in eval mode both are affine."""
     uses = Counter(id(m) for _, m in net.named_modules(remove_duplicate=False))
     for sequential in [m for m in net.modules() if isinstance(m, nn.Sequential)]:
         for i in range(len(sequential) - 1):
             conv, norm = sequential[i], sequential[i + 1]
             pair = isinstance(conv, nn.Conv1d) and isinstance(norm, nn.BatchNorm1d)
-            if not pair or conv is kept or norm is kept or uses[id(conv)] > 1 or uses[id(norm)] > 1:
+            if not pair or conv in kept or norm in kept or uses[id(conv)] > 1 or uses[id(norm)] > 1:
                 continue
             scale, shift = _affine(norm)
             if conv.bias is not None:

@@ -1,4 +1,4 @@
-"""Grad-CAM in one dimension, with Grad-CAM++, HiResCAM and LayerCAM."""
+"""Grad-CAM in one dimension: over several stages (StageCAM), and of one layer by four published rules."""
 
 from __future__ import annotations
 
@@ -10,34 +10,50 @@ import torch.nn.functional as F
 
 from ..classifiers import ECGClassifier
 from ..utils._docs import fill_doc
-from ..utils._validation import check_option
+from ..utils._validation import check_number, check_option
 from ._base import BaseExplainer, TargetScore
 from ._fast import speed_up
+from ._stages import find_stages
 
-METHODS = ("gradcam", "gradcam++", "hirescam", "layercam")
+# Stages before the last one that StageCAM reads; a third lost supraventricular beats in the folds it was settled on.
+_FINER = 2
+_TINY = torch.finfo(torch.float32).tiny
+METHODS = ("stagecam", "gradcam", "gradcam++", "hirescam", "layercam")
 
 
 @fill_doc
 class GradCAM1D(BaseExplainer):
-    """Grad-CAM in one dimension: which stretch of the ECG a convolutional layer answers the class with.
+    """Grad-CAM in one dimension: which stretch of the ECG a convolutional network answers the class with.
 
-    With A_k(t) the map of channel k at a layer and y the logit of the class, Grad-CAM [1]_ is
-    ``relu(sum_k mean_t(dy/dA_k(t)) A_k(t))``, HiResCAM [2]_ ``relu(sum_k dy/dA_k(t) A_k(t))``, LayerCAM [3]_
-    ``relu(sum_k relu(dy/dA_k(t)) A_k(t))`` and Grad-CAM++ [4]_ ``relu(sum_k w_k A_k(t))`` with
-    ``w_k = sum_t relu(g) / (2 + max(sum_t A_k(t), 0) g)`` and ``g = dy/dA_k(t)``, each interpolated linearly to the
-    length of the window. A map has no lead axis: the same relevance stands at every lead (``relevance_kind`` is
-    "cam"). Nothing is normalised.
+    By default StageCAM, skecg's own rule over three stages of the network; and the published rules of one layer. With
+    A_k(t) the map of channel k at a layer, y the logit of the class and ``g = dy/dA_k(t)``:
+
+    - Grad-CAM [1]_ is ``relu(sum_k mean_t(g) A_k(t))``,
+    - HiResCAM [2]_ ``relu(sum_k g A_k(t))``,
+    - LayerCAM [3]_ ``relu(sum_k relu(g) A_k(t))``,
+    - Grad-CAM++ [4]_ ``relu(sum_k w_k A_k(t))`` with ``w_k = sum_t relu(g) / (2 + max(sum_t A_k(t), 0) g)``,
+
+    each interpolated linearly to the length of the window. StageCAM takes the positive parts ``sum_k relu(g A_k(t))``
+    at the network's ``cam_layer``, which tell which beat, times the energies ``sum_k |g A_k(t)|`` of the two stages
+    before it, which tell what of the beat: each laid over the window and averaged over ``smooth`` s, the energies
+    divided by their largest value. A map has no lead axis: the same relevance stands at every lead
+    (``relevance_kind`` is "cam"). Nothing else is normalised.
 
     Parameters
     ----------
     %(estimator)s
-    layer : str or torch.nn.Module, default=None
+    layer : str, torch.nn.Module or list of them, default=None
         A convolutional stage of the network, by its dotted name; or the module itself, which searches and
-        cross-validation lose, for they copy it. None takes the network's ``cam_layer``.
-    method : {"gradcam", "gradcam++", "hirescam", "layercam"}, default="gradcam"
-        How the gradient weighs the maps.
+        cross-validation lose, for they copy it. None takes the network's ``cam_layer``. With "stagecam" it is the last
+        of the stages, those before it are found by tracing the lengths of the maps; a list names all of them, and the
+        one with the shortest map is the last.
+    method : {"stagecam", "gradcam", "gradcam++", "hirescam", "layercam"}, default="stagecam"
+        How the gradient weighs the maps. The published ones read one layer.
     relu : bool, default=True
-        Whether negative relevance is cut off, as in the papers.
+        Whether negative relevance is cut off, as in the papers. "stagecam" has none.
+    smooth : float, default=0.25
+        Over how long each stage of "stagecam" is averaged, s, about a wide QRS complex. Needs ``fs``; 0 does not
+        average. The other methods do not read it.
     %(target)s
     %(explain_batch_size)s
     %(explain_fs)s
@@ -52,15 +68,29 @@ class GradCAM1D(BaseExplainer):
     See Also
     --------
     MaskDeletion : What the network needs, by a learned mask.
+    Occlusion : How the score falls when a stretch is replaced.
 
     Notes
     -----
-    ``explain`` adds ``cam`` (n_samples, length of the map), the map before interpolation; ``score`` is the logit.
+    ``explain`` adds ``cam`` (n_samples, length of the map), the map of the (last) layer before interpolation, and
+    ``layers``, the names of the layers, the finest first; ``score`` is the logit.
 
-    A network whose maps have a second axis, such as the frequencies of a spectrogram, says by ``cam_positions(layer,
-    n_timesteps)`` at which sample each step of a map (n, channels, time, other) is centred
-    (:class:`~skecg.models.ZihlmannCNN`); gradients are then averaged over both axes, the map over the other one, and
-    the curve interpolated between those centres and held beyond the outermost.
+    Why several stages: the last stage of a network knows the class and finds the beat, but its grid is coarse, and its
+    maximum lies beside the QRS as often as on it; a stage before it sees the QRS, and also much that does not speak for
+    the class. A stage is looked at where all of the later one is computed from it (the sum that ends a residual block,
+    not a convolution beside the shortcut). Why parts and not means: Grad-CAM weighs a channel by its mean gradient,
+    which says little where a map has many positions that the network reads differently; gradient times map says what
+    each position adds. Only what adds to the class counts at the last stage; before it the sign is dropped, since
+    channels of finer stages cancel out. The rule, the number of stages and the 0.25 s were settled on patients of one
+    half of MIT-BIH and two networks; the other half, where the rule is compared with every other explainer, had no part
+    in it: see "Which explanation to believe" in the documentation. Where no stage is found before the layer (a network
+    of one length of map, a spectrogram) the last stage stands alone.
+
+    A network whose maps have a second axis, such as the frequencies of a spectrogram, or whose maps are not spread
+    evenly over the window, says by ``cam_positions(layer, n_timesteps)`` at which sample each step of a map (n,
+    channels, time) or (n, channels, time, other) is centred (:class:`~skecg.models.ZihlmannCNN`,
+    :class:`~skecg.models.ResNet1d`); gradients are then averaged over both axes, the map over the other one, and the
+    curve interpolated between those centres and held beyond the outermost.
 
     The denominator of Grad-CAM++ was derived for maps after a ReLU. Sums of a map that are negative, which maps before
     a ReLU can have, would let it vanish or change its sign; they count as zero here.
@@ -93,8 +123,9 @@ class GradCAM1D(BaseExplainer):
         estimator: Any,
         *,
         layer: Any = None,
-        method: str = "gradcam",
+        method: str = "stagecam",
         relu: bool = True,
+        smooth: float = 0.25,
         target: Any = "predicted",
         batch_size: int = 64,
         fs: float | None = None,
@@ -104,6 +135,7 @@ class GradCAM1D(BaseExplainer):
         self.layer = layer
         self.method = method
         self.relu = relu
+        self.smooth = smooth
         self.target = target
         self.batch_size = batch_size
         self.fs = fs
@@ -112,16 +144,40 @@ class GradCAM1D(BaseExplainer):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_option("method", self.method, METHODS)
+        check_number("smooth", self.smooth, low=0, unit="(s)")
+        if isinstance(self.layer, list | tuple):
+            if self.method != "stagecam":
+                raise ValueError(
+                    f"method={self.method!r} reads one layer, and layer names {len(self.layer)}: pass one of them, or "
+                    "take method='stagecam', which joins several"
+                )
+            if not self.layer:
+                raise ValueError("layer is an empty list: name at least one layer, or pass None to have them found")
 
     def _context(self, net: torch.nn.Module, classifier: ECGClassifier) -> dict[str, Any]:
-        name = self._layer_name(net, classifier.module_)
-        speed_up(net, classifier.device_, keep=name)
-        return {"name": name}
+        module = classifier.module_
+        if isinstance(self.layer, list | tuple):
+            names = [self._layer_name(net, module, layer) for layer in self.layer]
+            if len(set(names)) < len(names):
+                raise ValueError(f"layer names one layer twice: {names}")
+        else:
+            names = [self._layer_name(net, module, self.layer)]
+            if self.method == "stagecam":
+                probe = torch.zeros(2, classifier.n_leads_, classifier.n_timesteps_, device=classifier.device_)
+                names = [stage.name for stage in find_stages(net, probe, names[0])[-1 - _FINER :]]
+        width = 1
+        if self.method == "stagecam" and self.smooth:
+            width = round(self.smooth * self._sampling_rate(classifier, "smooth"))
+        speed_up(net, classifier.device_, keep=names)
+        return {"names": names, "width": max(1, width)}
 
-    def _layer_name(self, net: torch.nn.Module, module: torch.nn.Module) -> str:
-        """Return the dotted name of the layer in the network; ValueError where there is no such layer."""
+    def _notes(self, context: dict[str, Any]) -> dict[str, Any]:
+        return {"layers": list(context["names"])}
+
+    def _layer_name(self, net: torch.nn.Module, module: torch.nn.Module, given: Any) -> str:
+        """Return the dotted name of a layer in the network; ValueError where there is no such layer."""
         names = {part: name for name, part in module.named_modules() if name}
-        kind, given = type(net).__name__, self.layer
+        kind = type(net).__name__
         if given is None:
             given = getattr(module, "cam_layer", None)
             if given is None and hasattr(module, "cam_layer"):
@@ -145,54 +201,47 @@ class GradCAM1D(BaseExplainer):
     def _explain_batch(
         self, net: torch.nn.Module, x: torch.Tensor, given: torch.Tensor, score: TargetScore, **context: Any
     ) -> dict[str, np.ndarray]:
-        name, maps = context["name"], []
-        layer, centres = net.get_submodule(name), getattr(net, "cam_positions", None)
-        dims = (3,) if centres is None else (3, 4)  # without a word of the network no second axis can be told from time
-
-        def start_here(_: torch.nn.Module, __: Any, out: Any) -> Any:
-            # The twin's parameters and x want no gradient, so no graph exists below: it begins at this map.
-            if not torch.is_tensor(out) or out.ndim not in dims:
-                recurrent = isinstance(layer, torch.nn.RNNBase)
-                raise ValueError(
-                    f"layer {name!r} ({type(layer).__name__}) gives no map (n, channels, time), so it has no Grad-CAM: "
-                    f"take a convolutional stage{_suggestion(net)}"
-                    + (". A recurrent layer is explained by MaskDeletion" if recurrent else "")
-                )
-            if maps:
-                raise ValueError(
-                    f"layer {name!r} is called more than once in a forward pass, so it has no single map: take a layer "
-                    "that is called once"
-                )
-            maps.append(out.detach().requires_grad_(True))
-            return maps[0].clone()  # an in-place ReLU behind the layer must not change the map
-
-        handle = layer.register_forward_hook(start_here)
+        names, maps = context["names"], _Maps(net)
+        handles = [net.get_submodule(name).register_forward_hook(maps.keeper(name)) for name in names]
         try:
             logits = net(x)
         finally:
-            handle.remove()
-        if not maps:
-            raise ValueError(
-                f"layer {name!r} is not called in the forward pass, so it has no map: take another{_suggestion(net)}"
-            )
+            for handle in handles:
+                handle.remove()
+        for name in names:
+            maps.require(name)
         index = score.choose(logits, given)
         explained = score(logits, index)
-        (gradient,) = torch.autograd.grad(explained.sum(), maps[0], allow_unused=True)
+        gradients = torch.autograd.grad(explained.sum(), [maps[name] for name in names], allow_unused=True)
         with torch.no_grad():
-            gradient = torch.zeros_like(maps[0]) if gradient is None else gradient
-            cam = self._cam(maps[0].detach(), gradient)
-            if centres is None:
-                # a network that pads short windows at their right end says so: the map covers the padding too
-                size = max(x.shape[-1], getattr(net, "min_timesteps", 1))
-                wide = F.interpolate(cam[:, None], size=size, mode="linear", align_corners=False)[..., : x.shape[-1]]
-            else:
-                wide = _spread(cam, np.asarray(centres(name, x.shape[-1])), x.shape[-1])[:, None]
+            found = {
+                name: (maps[name].detach(), torch.zeros_like(maps[name]) if gradient is None else gradient)
+                for name, gradient in zip(names, gradients, strict=True)
+            }
+            *finer, last = sorted(names, key=lambda name: -maps[name].shape[2])
+            cam = self._cam(*found[last])
+            wide = _running_mean(_widen(net, last, cam, x.shape[-1]), context["width"])
+            for name in finer:
+                energy = _over_channels((found[name][0] * found[name][1]).abs())
+                energy = _running_mean(_widen(net, name, energy, x.shape[-1]), context["width"])
+                most = energy.amax(1, keepdim=True)
+                # a stage that the answer does not depend on says nothing of places
+                wide = wide * torch.where(most > 0, energy / most.clamp_min(_TINY), 1.0)
             passed = score.passes(logits, index)
-        out = {"relevance": wide, "score": explained, "logits": logits, "index": index, "passed": passed, "cam": cam}
+        out = {
+            "relevance": wide[:, None],
+            "score": explained,
+            "logits": logits,
+            "index": index,
+            "passed": passed,
+            "cam": cam,
+        }
         return {key: value.detach().cpu().numpy() for key, value in out.items()}
 
     def _cam(self, maps: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Return the class activation map (n, length) of maps (n, channels, length) or (n, channels, length, other)."""
+        if self.method == "stagecam":
+            return _over_channels((gradient * maps).relu())
         if maps.ndim == 3:
             maps, gradient = maps[..., None], gradient[..., None]
         if self.method == "gradcam":
@@ -207,6 +256,74 @@ class GradCAM1D(BaseExplainer):
             cam = (gradient.relu() * maps).sum(1)
         cam = cam.mean(-1)
         return cam.relu() if self.relu else cam
+
+
+def _over_channels(parts: torch.Tensor) -> torch.Tensor:
+    """Return the sum over channels (n, length) of (n, channels, length) or, averaged over it, of a second axis."""
+    summed = parts.sum(1)
+    return summed.mean(-1) if summed.ndim == 3 else summed
+
+
+class _Maps(dict[str, torch.Tensor]):
+    """The maps of layers, kept as they are made in a forward pass: the graph begins at the first of them."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def keeper(self, name: str) -> Any:
+        """Return the hook that keeps a layer's map."""
+        layer = self.net.get_submodule(name)
+        # without a word of the network no second axis can be told from time
+        dims = (3, 4) if hasattr(self.net, "cam_positions") else (3,)
+
+        def keep(_: torch.nn.Module, __: Any, out: Any) -> torch.Tensor:
+            if not torch.is_tensor(out) or out.ndim not in dims:
+                recurrent = isinstance(layer, torch.nn.RNNBase)
+                raise ValueError(
+                    f"layer {name!r} ({type(layer).__name__}) gives no map (n, channels, time), so it has no Grad-CAM: "
+                    f"take a convolutional stage{_suggestion(self.net)}"
+                    + (". A recurrent layer is explained by MaskDeletion" if recurrent else "")
+                )
+            if name in self:
+                raise ValueError(
+                    f"layer {name!r} is called more than once in a forward pass, so it has no single map: take a layer "
+                    "that is called once"
+                )
+            # The twin's parameters and x want no gradient, so no graph exists below the first map: it begins there.
+            self[name] = out if out.requires_grad else out.detach().requires_grad_(True)
+            return self[name].clone()  # an in-place ReLU behind the layer must not change the map
+
+        return keep
+
+    def require(self, name: str) -> None:
+        """Raise ValueError where the layer was not called."""
+        if name not in self:
+            raise ValueError(
+                f"layer {name!r} is not called in the forward pass, so it has no map: take another"
+                f"{_suggestion(self.net)}"
+            )
+
+
+def _running_mean(curve: torch.Tensor, width: int) -> torch.Tensor:
+    """Return the mean over ``width`` samples around each (n, n_timesteps), fewer at the ends."""
+    width = min(width, curve.shape[-1])
+    if width == 1:
+        return curve
+    left = (width - 1) // 2
+    padded = F.pad(curve[:, None], (left, width - 1 - left))
+    inside = F.pad(torch.ones_like(curve[:1, None]), (left, width - 1 - left))
+    return (F.avg_pool1d(padded, width, 1) / F.avg_pool1d(inside, width, 1))[:, 0]
+
+
+def _widen(net: torch.nn.Module, name: str, cam: torch.Tensor, n_timesteps: int) -> torch.Tensor:
+    """Lay a map (n, length) of a layer over the window, (n, n_timesteps)."""
+    centres = getattr(net, "cam_positions", None)
+    if centres is not None:
+        return _spread(cam, np.asarray(centres(name, n_timesteps)), n_timesteps)
+    # a network that pads short windows at their right end says so: the map covers the padding too
+    size = max(n_timesteps, getattr(net, "min_timesteps", 1))
+    return F.interpolate(cam[:, None], size=size, mode="linear", align_corners=False)[:, 0, :n_timesteps]
 
 
 def _spread(cam: torch.Tensor, centres: np.ndarray, n_timesteps: int) -> torch.Tensor:

@@ -78,7 +78,7 @@ def _case(width: int, n: int, name: str = "ECGNet") -> tuple[Any, ...]:
 def grad_cam(quick: bool) -> Iterator[Line]:
     for width, n in {4: 64, 8: 32, 16: 16}.items() if quick else {4: 256, 8: 192, 16: 128}.items():
         net, clf, X, x, y, target = _case(width, n)
-        explainer = GradCAM1D(clf)
+        explainer = GradCAM1D(clf, method="gradcam")
 
         def ours(explainer: GradCAM1D = explainer, X: np.ndarray = X, y: np.ndarray = y) -> np.ndarray:
             return explainer.explain(X, target=y).relevance
@@ -101,7 +101,7 @@ def memory_case(side: str, width: int, n: int, name: str = "ECGNet") -> tuple[Ca
     """Return warm-up and work of one side of S1m, for a fresh process."""
     torch.set_num_threads(1)
     net, clf, X, x, y, target = _case(width, n, name)
-    explainer = GradCAM1D(clf, batch_size=n)
+    explainer = GradCAM1D(clf, method="gradcam", batch_size=n)
 
     def run(n: int) -> Any:
         if side == "ours":
@@ -126,7 +126,7 @@ def _memory(name: str, width: int, n: int, goal: float, quick: bool) -> Line:
     peaks = np.array([[peak_memory(function, side, width, n, name) for side in sides] for _ in rounds])
     ours, captum, forward = peaks.T
     net, clf, X, x, y, target = _case(width, n, name)
-    result = GradCAM1D(clf, relu=False, batch_size=n).explain(X, target=y).relevance[:, :1]
+    result = GradCAM1D(clf, method="gradcam", relu=False, batch_size=n).explain(X, target=y).relevance[:, :1]
     theirs = captum_cam(net, x, target, n, net.cam_layer, relu=False)
     equal = same_maps("S1m", result, theirs, largest(theirs))
     saved, above = Ratio.of(captum, ours), Ratio.of(ours, forward)
@@ -146,7 +146,7 @@ def _memory(name: str, width: int, n: int, goal: float, quick: bool) -> Line:
 def _memory_note(name: str, width: int, n: int) -> str:
     """Say what takes the time of a run that holds too much."""
     _, clf, X, _, y, _ = _case(width, n, name)
-    explainer = GradCAM1D(clf, batch_size=n)
+    explainer = GradCAM1D(clf, method="gradcam", batch_size=n)
     return f"{name}, the input alone is {X.nbytes / MIB:.0f} MiB.\n\n{profile(lambda: explainer.explain(X, target=y))}"
 
 
@@ -158,7 +158,8 @@ def exactness(quick: bool) -> Iterator[Line]:
     X, y, net = ecg.data[rows], ecg.target[rows], copy.deepcopy(clf.module_).eval()
     x, target = torch.from_numpy(X), torch.from_numpy(np.searchsorted(clf.classes_, y))
     layers = ["cnn.stem_act", *(f"cnn.blocks.{i}" for i in (0, 3, 7, 11, 15)), "cnn.norm"]
-    ours = [GradCAM1D(clf, layer=layer, relu=False).explain(X, target=y).relevance for layer in layers]
+    at = [GradCAM1D(clf, layer=layer, method="gradcam", relu=False) for layer in layers]
+    ours = [explainer.explain(X, target=y).relevance for explainer in at]
     single = [captum_cam(net, x, target, 64, layer, relu=False) for layer in layers]
     net.double()
     double = [captum_cam(net, x.double(), target, 64, layer, relu=False) for layer in layers]

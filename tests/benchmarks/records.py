@@ -61,7 +61,7 @@ def windows_of(path: Path, n: int) -> np.ndarray:
 
 def explained(path: str | Path, out: Path) -> Bunch:
     """Explain a record into a folder of .npy files."""
-    explainer = GradCAM1D(material.classifier(material.network(WIDTH)), batch_size=BATCH)
+    explainer = GradCAM1D(material.classifier(material.network(WIDTH)), method="gradcam", batch_size=BATCH)
     return explain_record(explainer, path, out=out)
 
 
@@ -72,7 +72,8 @@ def memory_case(path: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
     def warm_up() -> None:
         piece = read_record(path, leads=0, sampto=2 * WINDOW)
-        explain_record(GradCAM1D(material.classifier(material.network(WIDTH)), batch_size=BATCH), piece)
+        network = material.classifier(material.network(WIDTH))
+        explain_record(GradCAM1D(network, method="gradcam", batch_size=BATCH), piece)
 
     def work() -> None:
         explained(path, Path(folder.name) / "out")
@@ -135,7 +136,7 @@ def _blended(windows: np.ndarray) -> np.ndarray:
     """Return the relevance of the first windows, blended here: half overlapping raised cosines add up to one."""
     half = WINDOW // 2
     first = np.ascontiguousarray(windows[: _CHECKED * half : half, None])
-    explainer = GradCAM1D(material.classifier(material.network(WIDTH)), batch_size=BATCH)
+    explainer = GradCAM1D(material.classifier(material.network(WIDTH)), method="gradcam", batch_size=BATCH)
     weighted = explainer.explain(first).relevance[:, 0] * np.sin(np.pi * (np.arange(WINDOW) + 0.5) / WINDOW) ** 2
     return (weighted[1:, :half] + weighted[:-1, half:]).ravel()
 

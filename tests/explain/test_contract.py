@@ -19,7 +19,18 @@ from sklearn.utils import Bunch
 
 from skecg import explain
 from skecg.classifiers import ECGClassifier
-from skecg.explain import LRP, GradCAM1D, InputXGradient, IntegratedGradients, MaskDeletion, Saliency, ShapExplainer
+from skecg.explain import (
+    LRP,
+    CaptumExplainer,
+    GradCAM1D,
+    InputXGradient,
+    IntegratedGradients,
+    MaskDeletion,
+    Occlusion,
+    Saliency,
+    ShapExplainer,
+    SmoothGrad,
+)
 from skecg.metrics import RelevanceScorer, pointing_game_score, relevance_mass_score
 from skecg.preprocessing import BandpassFilter, ECGScaler
 from skecg.relevance import RelevanceAggregator
@@ -27,7 +38,7 @@ from tests.tiny import FAST, TinyNet, toy_ecg
 
 # name -> (explainer without its estimator, relevance_kind)
 EXPLAINERS = {
-    "gradcam": (GradCAM1D(None), "cam"),
+    "stagecam": (GradCAM1D(None), "cam"),
     "hirescam": (GradCAM1D(None, method="hirescam", relu=False), "cam"),
     "layercam": (GradCAM1D(None, method="layercam", layer="features.3"), "cam"),
     "mask": (MaskDeletion(None, n_iter=6, n_knots=8, replacement=0.0), "positive"),
@@ -36,6 +47,10 @@ EXPLAINERS = {
     "saliency": (Saliency(None), "positive"),
     "input x gradient": (InputXGradient(None), "signed"),
     "expected gradients": (ShapExplainer(None, background=0.0, n_samples=5, random_state=0), "signed"),
+    "occlusion": (Occlusion(None, stride=0.4, leads="each", fs=60.0), "signed"),
+    "occlusion of leads": (Occlusion(None, by="lead"), "signed"),
+    "smoothgrad": (SmoothGrad(None, n_samples=3, random_state=0), "positive"),
+    "guided backpropagation": (CaptumExplainer(None, method="GuidedBackprop"), "signed"),
     "lrp": (LRP(None), "signed"),
     "lrp preset a": (LRP(None, rule="preset_a"), "signed"),
 }

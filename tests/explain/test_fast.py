@@ -62,7 +62,7 @@ def test_what_a_rebuilt_network_would_lose_is_left_alone(seeded, net):
     x = torch.randn(3, 2, 720, generator=torch.Generator().manual_seed(0))
     for module in (hooked, weighted, sub):
         clf = ECGClassifier.from_module(module, ["A", "B", "C"], n_leads=2, n_timesteps=720)
-        out = GradCAM1D(clf).explain(x.numpy(), target="B")
+        out = GradCAM1D(clf, method="gradcam").explain(x.numpy(), target="B")
         with torch.no_grad():
             assert np.allclose(out.score, module(x)[:, 1], rtol=1e-5, atol=1e-6)
 
@@ -73,7 +73,7 @@ def test_a_fitted_estimator_gives_names_without_fit(seeded):
     whole = make_pipeline(ECGScaler().fit(X), clf)
     names = [f"s{i}" for i in range(30)]
     for estimator in (whole, FrozenEstimator(whole)):
-        explainer = GradCAM1D(estimator).set_output(transform="pandas")
+        explainer = GradCAM1D(estimator, method="gradcam").set_output(transform="pandas")
         assert list(explainer.get_feature_names_out()) == names
         assert list(explainer.transform(X).columns) == names
     assert len(GradCAM1D(clf).get_feature_names_out()) == 30

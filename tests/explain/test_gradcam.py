@@ -129,7 +129,7 @@ def captum(net, layer, X, codes, relu):
 def test_gradcam_is_captums(toy, clf, layer, relu):
     X, y, *_ = toy
     want = captum(clf.module_, layer, X, np.searchsorted(clf.classes_, y), relu)
-    got = GradCAM1D(clf, layer=layer, relu=relu).explain(X, target=y).relevance
+    got = GradCAM1D(clf, layer=layer, method="gradcam", relu=relu).explain(X, target=y).relevance
     assert np.abs(got - want).max() < 1e-5 and np.abs(want).max() > 0.01
     assert got.shape == X.shape and got.dtype == np.float32
 
@@ -142,7 +142,7 @@ def test_gradcam_is_captums_on_ecgnet(seeded, layer):
     pools = [name for name, part in net.named_modules() if isinstance(part, nn.MaxPool1d)]
     name = {"default": net.cam_layer, "stem": norms[0], "first pool": pools[0], "final norm": norms[-1]}[layer]
     codes = np.arange(5) % 3
-    ex = GradCAM1D(around(net, 3, 2, 720), layer=None if layer == "default" else name, relu=False)
+    ex = GradCAM1D(around(net, 3, 2, 720), method="gradcam", layer=None if layer == "default" else name, relu=False)
     got = ex.explain(X, target=np.array(["A", "B", "C"])[codes])
     want = captum(net, name, X, codes, False)
     scale = np.abs(want).max()

@@ -14,6 +14,7 @@ SMALL = {
     "ZihlmannCNN": {"width": 2},
     "ZihlmannCRNN": {"width": 2},
     "RibeiroNet": {"width": 2},
+    "ResNet1d": {"width": 2},
 }
 # what each network's own layer is at 720 samples, and the length of its map
 LAYERS = {
@@ -22,6 +23,7 @@ LAYERS = {
     "ZihlmannCNN": ("blocks.1.layers.2.2", 11),
     "ZihlmannCRNN": ("blocks.1.layers.4.2", 11),
     "RibeiroNet": ("resblock1d_1.relu2", 45),
+    "ResNet1d": ("stages.3.1.relu2", 23),
 }
 
 
@@ -82,7 +84,7 @@ def test_ecgnet_has_a_map_of_48_when_padded_to_768(X):
     assert GradCAM1D(around(net, 768)).explain(padded).cam.shape == (4, 48)
 
 
-@pytest.mark.parametrize("name", ["HannunNet", "ZihlmannCNN", "ZihlmannCRNN"])
+@pytest.mark.parametrize("name", ["HannunNet", "ZihlmannCNN", "ZihlmannCRNN", "ResNet1d"])
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "hirescam", "layercam"])
 def test_maps_against_a_plain_hook(name, method, X):
     net = build(name)
@@ -123,7 +125,7 @@ def test_gradcam_plus_plus_where_sums_are_negative(X):
 
 @pytest.mark.parametrize(
     "name, layer, head",
-    [("HannunNet", "final_act", "dense"), ("ZihlmannCNN", "blocks.5", "dense")],
+    [("HannunNet", "final_act", "dense"), ("ZihlmannCNN", "blocks.5", "dense"), ("ResNet1d", "stages.3", "dense")],
 )
 @pytest.mark.parametrize("n_timesteps", [720, 6000])
 def test_plain_cam_is_grad_cam_where_the_head_is_an_average(name, layer, head, n_timesteps, rng):
@@ -142,7 +144,7 @@ def test_plain_cam_is_grad_cam_where_the_head_is_an_average(name, layer, head, n
 
 
 # The spectrogram networks' stages see most of the window: their positions are tested in tests/models/test_zihlmann.py.
-@pytest.mark.parametrize("name", ["ECGNet", "HannunNet"])
+@pytest.mark.parametrize("name", ["ECGNet", "HannunNet", "ResNet1d"])
 def test_a_change_of_the_ecg_moves_the_map_where_it_is(name):
     """The map of "blank everywhere but one beat" is centred on the beat, whatever the strides did to positions."""
     net = build(name)
