@@ -62,14 +62,15 @@ def find_stages(net: torch.nn.Module, x: torch.Tensor, last: str) -> list[Stage]
         return [Stage(last, 0)]
     shortest, end = ends[0]
     before = _ancestors(end)
-    found: dict[int, tuple[str, Any]] = {}
-    for name, length, node in seen:
-        if shortest < length < x.shape[-1] and calls[name] == 1 and node in before:
-            kept = found.get(length)
-            # a block and its last layer give one map: the layer, which is called first, stands for both
-            if (kept is None or kept[1] is not node) and _all_goes_through(node, end):
-                found[length] = name, node
-    stages = [Stage(name, length) for length, (name, _) in sorted(found.items(), reverse=True)]
+    first = {}  # a block and its last layer give one map: the layer, which is called first, stands for both
+    for name, _, node in seen:
+        first.setdefault(node, name)
+    found: dict[int, str] = {}
+    for name, length, node in reversed(seen):
+        usable = shortest < length < x.shape[-1] and length not in found and calls[name] == 1 and node in before
+        if usable and _all_goes_through(node, end):
+            found[length] = first[node] if calls[first[node]] == 1 else name
+    stages = [Stage(name, length) for length, name in sorted(found.items(), reverse=True)]
     return [*stages, Stage(last, shortest)]
 
 

@@ -97,6 +97,48 @@ def grad_cam(quick: bool) -> Iterator[Line]:
         yield from speed(f"width {width}, {n} windows", ours, anchors, limit=("forward", forward), quick=quick)
 
 
+def captum_stages(net: torch.nn.Module, x: torch.Tensor, target: torch.Tensor, layers: list[str], width: int) -> Any:
+    """Return StageCAM from captum's gradient times map of three layers, interpolated and averaged."""
+    from captum.attr import LayerAttribution, LayerGradientXActivation
+    from scipy.ndimage import uniform_filter1d
+
+    parts = LayerGradientXActivation(net, [net.get_submodule(layer) for layer in layers])
+    maps = []
+    for some, labels in zip(x.split(64), target.split(64), strict=True):
+        product = 1.0
+        for layer, values in zip(layers, parts.attribute(some, labels), strict=True):
+            last = layer == layers[-1]
+            curve = (values.relu() if last else values.abs()).sum(1, keepdim=True)
+            wide = LayerAttribution.interpolate(curve, x.shape[-1], "linear").detach().numpy()
+            inside = uniform_filter1d(np.ones_like(wide), width, mode="constant", origin=width % 2 - 1)
+            wide = uniform_filter1d(wide, width, mode="constant", origin=width % 2 - 1) / inside
+            product = product * (wide if last else wide / wide.max(-1, keepdims=True))
+        maps.append(product)
+    return np.concatenate(maps)
+
+
+@row("S1s", "Speed", "StageCAM of ECGNet")
+def stage_cam(quick: bool) -> Iterator[Line]:
+    for width, n in {4: 64}.items() if quick else {4: 256, 16: 128}.items():
+        net, clf, X, x, y, target = _case(width, n)
+        explainer = GradCAM1D(clf, fs=360.0)
+        found = explainer.explain(X[:2], target=y[:2]).layers
+
+        def ours(explainer: GradCAM1D = explainer, X: np.ndarray = X, y: np.ndarray = y) -> np.ndarray:
+            return explainer.explain(X, target=y).relevance
+
+        def forward(net: torch.nn.Module = net, x: torch.Tensor = x) -> None:
+            with torch.no_grad():
+                for part in x.split(64):
+                    net(part)
+
+        anchor = partial(captum_stages, net, x, target, found, 90)
+        maps = anchor()
+        equal = same_maps(f"S1s, width {width}", ours(), maps, largest(maps))
+        against = Anchor("captum LayerGradientXActivation of the same three layers, batches of 64", anchor, 1.0, equal)
+        yield from speed(f"width {width}, {n} windows", ours, [against], limit=("forward", forward), quick=quick)
+
+
 def memory_case(side: str, width: int, n: int, name: str = "ECGNet") -> tuple[Callable[[], Any], Callable[[], Any]]:
     """Return warm-up and work of one side of S1m, for a fresh process."""
     torch.set_num_threads(1)
