@@ -13,7 +13,8 @@ from skecg.classifiers import ECGClassifier
 from skecg.explain import GradCAM1D, MaskDeletion
 
 EXPLAINERS = {
-    "gradcam": GradCAM1D(None, relu=False),
+    "stagecam": GradCAM1D(None, smooth=0),
+    "gradcam": GradCAM1D(None, method="gradcam", relu=False),
     "hirescam": GradCAM1D(None, method="hirescam", layer="features.3"),
     "mask": MaskDeletion(None, n_iter=3, init=0.5, n_knots=(4, None), replacement=0.0),
 }

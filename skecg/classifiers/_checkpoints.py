@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -23,6 +24,8 @@ from skorch.history import History
 from ..utils._validation import check_number
 
 _FORMAT = 1
+_PART = ".part"  # ends the name of a file that is being written
+_TRIES = 3
 
 
 def fit_digest(parameters: dict[str, Any], *arrays: np.ndarray | None) -> str:
@@ -87,7 +90,8 @@ class Checkpoints(Callback):
     Parameters
     ----------
     folder : Path
-        Where the files go; made when the first is written. A checkpoint found in it is gone on from.
+        Where the files go; made when the first is written. A checkpoint found in it is gone on from, what a killed
+        process left half-written is removed.
     seed : int
         Seed of the fit; that of a checkpoint wins, because ``random_state=None`` draws a new one each time.
     max_epochs : int
@@ -105,6 +109,7 @@ class Checkpoints(Callback):
         for epoch in [epochs] if np.ndim(epochs) == 0 else list(epochs) or [0]:
             check_number("checkpoint_epochs", epoch, low=1, integer=True)
         self.folder, self.max_epochs, self.epochs = folder, max_epochs, epochs
+        _sweep(folder)
         found = latest(folder, max_epochs)
         self.state = None if found is None else read(found)
         self.seed = seed if self.state is None else self.state["seed"]
@@ -153,8 +158,16 @@ class Checkpoints(Callback):
             "device_rng": _device_rng(net.device),
             "augment_rng": None if generator is None else generator.get_state(),
         }
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return self._write_file(state, f"epoch_{len(net.history):04d}.pt")
+            except FileNotFoundError:  # the same fit was begun once more meanwhile, and has swept this one's part away
+                if not tries_left:
+                    raise
+
+    def _write_file(self, state: dict[str, Any], name: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(suffix=".part", dir=self.folder)
+        handle, part = tempfile.mkstemp(suffix=_PART, dir=self.folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 torch.save(state, file)
@@ -163,10 +176,20 @@ class Checkpoints(Callback):
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(part, 0o666 & ~mask)  # mkstemp's 0600 would shut others out of a shared folder
-            os.replace(part, self.folder / f"epoch_{len(net.history):04d}.pt")
+            os.replace(part, self.folder / name)
         except BaseException:
             Path(part).unlink(missing_ok=True)
             raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written; the folder is that of one very fit.
+
+    A process that writes there at this moment, of the same fit, loses its part too, and writes it again.
+    """
+    for part in folder.glob(f"*{_PART}"):
+        with contextlib.suppress(OSError):  # Windows does not remove what is open; another may have been faster
+            part.unlink()
 
 
 def _stateful(net: NeuralNet) -> list[tuple[str, Any]]:

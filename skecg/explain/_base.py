@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -408,6 +409,27 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         names = OneToOneFeatureMixin.get_feature_names_out(source, input_features)
         size = unwrap(self._fitted())[1].n_features_in_
         return names if size == len(names) else np.array([f"t{i}" for i in range(size)], dtype=object)
+
+
+def layers_by_name(explainer: BaseExplainer) -> BaseExplainer:
+    """Return a shallow copy of a fitted explainer whose parameters name layers that were given as modules.
+
+    A copy of the network has other modules, of the same names.
+    """
+    if not is_fitted(explainer):
+        return explainer  # a template, whose layers belong to no network yet
+    names = {part: name for name, part in unwrap(explainer._fitted())[1].module_.named_modules() if name}
+
+    def named(value: Any) -> Any:
+        if isinstance(value, torch.nn.Module):
+            return names.get(value, value)
+        return type(value)(map(named, value)) if isinstance(value, list | tuple) else value
+
+    own = copy.copy(explainer)
+    for name, value in explainer.get_params(deep=False).items():
+        if name != "estimator":
+            setattr(own, name, named(value))
+    return own
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from sklearn.utils import Bunch
 from tqdm.auto import tqdm
 
 from ..utils._docs import fill_doc
-from ._base import BaseExplainer, TargetScore, unwrap
+from ._base import BaseExplainer, TargetScore, layers_by_name, unwrap
 from ._rank_correlation import both_ranks, by_window, correlate_pairs, warn_of_missing
 
 
@@ -196,12 +196,18 @@ def check_explainer(explainer: Any) -> None:
     """Raise TypeError for something that is no explainer of skecg."""
     if not isinstance(explainer, BaseExplainer):
         raise TypeError(f"explainer must be one of skecg.explain's; got a {type(explainer).__name__}")
+    if type(explainer).explain is not BaseExplainer.explain or type(explainer).transform is not BaseExplainer.transform:
+        raise TypeError(
+            f"{type(explainer).__name__} overrides explain or transform, which are not asked here: define "
+            "_explain_batch instead, as the explainers of skecg do"
+        )
 
 
 def _around(explainer: BaseExplainer, estimator: Any) -> BaseExplainer:
     """Return an explainer of one's own, with all that the given one was fitted to, around a fitted estimator."""
-    own = copy.copy(explainer)
-    for name, value in vars(explainer).items():
+    named = layers_by_name(explainer)
+    own = copy.copy(named)
+    for name, value in vars(named).items():
         if name not in ("estimator", "estimator_"):
             setattr(own, name, copy.deepcopy(value))  # a RandomState among them
     vars(own).pop("estimator_", None)
@@ -214,10 +220,14 @@ def _compare(
     explainers: Sequence[BaseExplainer], X: Any, target: Any, verbose: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return correlations (2, n_pairs, n_samples), and what all explained and predicted."""
-    ranks, agreed, shape = [], np.True_, None
+    ranks, agreed, shape, classes = [], np.True_, None, None
     for one in tqdm(explainers, desc="explaining", unit="map", disable=not verbose):
         result = one._explain(X, target)[0]
         target = result.target  # labels, which the others explain too
+        labels = one.classes_.tolist()
+        classes = classes or labels
+        if labels != classes:
+            raise ValueError(f"the networks must have the same classes, {classes} as the first; got {labels}")
         shape = shape or result.relevance.shape
         if result.relevance.shape != shape:
             raise ValueError(

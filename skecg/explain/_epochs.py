@@ -100,7 +100,8 @@ def relevance_over_epochs(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     clf = ECGClassifier(module__width=1, fs=ecg.fs, max_epochs=2, checkpoint_dir=folder, random_state=0)
     ...     clf.fit(ecg.data, ecg.target)
-    ...     curves = relevance_over_epochs(GradCAM1D(clf, relu=False), ecg.data, ecg.target, truth=ecg.truth)
+    ...     cam = GradCAM1D(clf, method="gradcam", relu=False)
+    ...     curves = relevance_over_epochs(cam, ecg.data, ecg.target, truth=ecg.truth)
     ECGClassifier(...)
     >>> curves.epochs, curves.rank_correlation[-1].round(3)
     (array([1, 2]), np.float64(1.0))

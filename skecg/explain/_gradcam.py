@@ -13,9 +13,9 @@ from ..utils._docs import fill_doc
 from ..utils._validation import check_number, check_option
 from ._base import BaseExplainer, TargetScore
 from ._fast import speed_up
-from ._stages import find_stages
+from ._stages import Stage, find_stages
 
-# Stages before the last one that StageCAM reads; a third lost supraventricular beats in the folds it was settled on.
+# Stages before the last one that StageCAM reads (settled in examples/papers/settle_rule.py).
 _FINER = 2
 _TINY = torch.finfo(torch.float32).tiny
 METHODS = ("stagecam", "gradcam", "gradcam++", "hirescam", "layercam")
@@ -50,7 +50,7 @@ class GradCAM1D(BaseExplainer):
     method : {"stagecam", "gradcam", "gradcam++", "hirescam", "layercam"}, default="stagecam"
         How the gradient weighs the maps. The published ones read one layer.
     relu : bool, default=True
-        Whether negative relevance is cut off, as in the papers. "stagecam" has none.
+        Whether negative relevance is cut off, as in the papers. "stagecam" has none, and takes True alone.
     smooth : float, default=0.25
         Over how long each stage of "stagecam" is averaged, s, about a wide QRS complex. Needs ``fs``; 0 does not
         average. The other methods do not read it.
@@ -84,7 +84,8 @@ class GradCAM1D(BaseExplainer):
     channels of finer stages cancel out. The rule, the number of stages and the 0.25 s were settled on patients of one
     half of MIT-BIH and two networks; the other half, where the rule is compared with every other explainer, had no part
     in it: see "Which explanation to believe" in the documentation. Where no stage is found before the layer (a network
-    of one length of map, a spectrogram) the last stage stands alone.
+    of one length of map, a spectrogram) the last stage stands alone; stages whose positions a network's
+    ``cam_positions`` does not tell are left out.
 
     A network whose maps have a second axis, such as the frequencies of a spectrogram, or whose maps are not spread
     evenly over the window, says by ``cam_positions(layer, n_timesteps)`` at which sample each step of a map (n,
@@ -145,34 +146,47 @@ class GradCAM1D(BaseExplainer):
         super()._check_parameters()
         check_option("method", self.method, METHODS)
         check_number("smooth", self.smooth, low=0, unit="(s)")
-        if isinstance(self.layer, list | tuple):
+        check_option("relu", self.relu, (True, False))
+        if self.method == "stagecam" and not self.relu:
+            raise ValueError(
+                "relu=False asks for negative relevance, which StageCAM has not: take a method of one layer, such as "
+                "method='gradcam'"
+            )
+        if isinstance(self.layer, list | tuple | np.ndarray):
             if self.method != "stagecam":
                 raise ValueError(
                     f"method={self.method!r} reads one layer, and layer names {len(self.layer)}: pass one of them, or "
                     "take method='stagecam', which joins several"
                 )
-            if not self.layer:
+            if not len(self.layer):
                 raise ValueError("layer is an empty list: name at least one layer, or pass None to have them found")
 
     def _context(self, net: torch.nn.Module, classifier: ECGClassifier) -> dict[str, Any]:
         module = classifier.module_
-        if isinstance(self.layer, list | tuple):
+        if isinstance(self.layer, list | tuple | np.ndarray):
             names = [self._layer_name(net, module, layer) for layer in self.layer]
             if len(set(names)) < len(names):
                 raise ValueError(f"layer names one layer twice: {names}")
         else:
             names = [self._layer_name(net, module, self.layer)]
             if self.method == "stagecam":
-                probe = torch.zeros(2, classifier.n_leads_, classifier.n_timesteps_, device=classifier.device_)
-                names = [stage.name for stage in find_stages(net, probe, names[0])[-1 - _FINER :]]
+                shape = classifier.n_leads_, classifier.n_timesteps_
+                *finer, last = find_stages(net, shape, names[0], classifier.device_)
+                finer = [stage.name for stage in finer if _knows_positions(net, stage, shape[1])]
+                names = [*finer[-_FINER:], last.name]
         width = 1
         if self.method == "stagecam" and self.smooth:
+            if self.fs is None and classifier.fs is None:
+                raise ValueError(
+                    "smooth of GradCAM1D needs the sampling rate: pass fs (Hz), e.g. fs=360.0, to it or to the "
+                    "classifier; or smooth=0; or a method of one layer, such as method='gradcam'"
+                )
             width = round(self.smooth * self._sampling_rate(classifier, "smooth"))
         speed_up(net, classifier.device_, keep=names)
-        return {"names": names, "width": max(1, width)}
+        return {"names": names, "width": max(1, width), "order": list(names)}
 
     def _notes(self, context: dict[str, Any]) -> dict[str, Any]:
-        return {"layers": list(context["names"])}
+        return {"layers": context["order"]}  # as the first batch called them
 
     def _layer_name(self, net: torch.nn.Module, module: torch.nn.Module, given: Any) -> str:
         """Return the dotted name of a layer in the network; ValueError where there is no such layer."""
@@ -212,21 +226,27 @@ class GradCAM1D(BaseExplainer):
             maps.require(name)
         index = score.choose(logits, given)
         explained = score(logits, index)
+        if not explained.requires_grad:
+            raise ValueError(
+                f"the logits of {type(net).__name__} do not depend on the map of {' or '.join(map(repr, names))}: take "
+                f"another layer{_suggestion(net)}"
+            )
         gradients = torch.autograd.grad(explained.sum(), [maps[name] for name in names], allow_unused=True)
         with torch.no_grad():
             found = {
                 name: (maps[name].detach(), torch.zeros_like(maps[name]) if gradient is None else gradient)
                 for name, gradient in zip(names, gradients, strict=True)
             }
-            *finer, last = sorted(names, key=lambda name: -maps[name].shape[2])
+            # in the order of their calls; of equal lengths the later one is the later stage
+            *finer, last = context["order"][:] = sorted(maps, key=lambda name: -maps[name].shape[2])
             cam = self._cam(*found[last])
             wide = _running_mean(_widen(net, last, cam, x.shape[-1]), context["width"])
             for name in finer:
                 energy = _over_channels((found[name][0] * found[name][1]).abs())
                 energy = _running_mean(_widen(net, name, energy, x.shape[-1]), context["width"])
                 most = energy.amax(1, keepdim=True)
-                # a stage that the answer does not depend on says nothing of places
-                wide = wide * torch.where(most > 0, energy / most.clamp_min(_TINY), 1.0)
+                # a stage that the answer does not depend on says nothing of places; NaN stays NaN, and is told
+                wide = wide * torch.where(most == 0, torch.ones_like(energy), energy / most.clamp_min(_TINY))
             passed = score.passes(logits, index)
         out = {
             "relevance": wide[:, None],
@@ -316,11 +336,27 @@ def _running_mean(curve: torch.Tensor, width: int) -> torch.Tensor:
     return (F.avg_pool1d(padded, width, 1) / F.avg_pool1d(inside, width, 1))[:, 0]
 
 
+def _knows_positions(net: torch.nn.Module, stage: Stage, n_timesteps: int) -> bool:
+    """Tell whether a network that says where the steps of its maps lie says it of a stage, too."""
+    if not hasattr(net, "cam_positions"):
+        return True
+    try:
+        return len(net.cam_positions(stage.name, n_timesteps)) == stage.length
+    except Exception:  # a user's method, written for the one layer that Grad-CAM asks for
+        return False
+
+
 def _widen(net: torch.nn.Module, name: str, cam: torch.Tensor, n_timesteps: int) -> torch.Tensor:
     """Lay a map (n, length) of a layer over the window, (n, n_timesteps)."""
     centres = getattr(net, "cam_positions", None)
     if centres is not None:
-        return _spread(cam, np.asarray(centres(name, n_timesteps)), n_timesteps)
+        at = np.asarray(centres(name, n_timesteps))
+        if len(at) != cam.shape[-1]:
+            raise ValueError(
+                f"cam_positions of {type(net).__name__} gives {len(at)} positions for layer {name!r}, whose map has "
+                f"{cam.shape[-1]}: it must return one a step"
+            )
+        return _spread(cam, at, n_timesteps)
     # a network that pads short windows at their right end says so: the map covers the padding too
     size = max(n_timesteps, getattr(net, "min_timesteps", 1))
     return F.interpolate(cam[:, None], size=size, mode="linear", align_corners=False)[:, 0, :n_timesteps]

@@ -90,8 +90,8 @@ def warn_of_missing(name: str, *values: np.ndarray) -> None:
     if missing > _MANY * total:
         warnings.warn(
             f"{name}: {missing} of {total} correlations are missing, since a map is the same everywhere (such as zero "
-            "after a ReLU) or not finite; they are left out of the means. Explain what has a sign (GradCAM1D with "
-            "relu=False, say), or another target",
+            "after a ReLU) or not finite; they are left out of the means. Explain what has a sign "
+            "(GradCAM1D(method='hirescam', relu=False), say), or another target",
             UserWarning,
             stacklevel=3,
         )

@@ -15,7 +15,7 @@ from ..classifiers import ECGClassifier
 from ..utils._docs import fill_doc
 from ..utils._twin import plain_torch
 from ..utils._validation import check_number, check_option, draw_seed
-from ._base import BaseExplainer
+from ._base import BaseExplainer, layers_by_name
 from ._consistency import check_explainer
 from ._randomise import RandomisedNetwork, reinitialise
 from ._rank_correlation import both_ranks, by_window, correlate, correlate_pairs, mean_known, warn_of_missing
@@ -321,9 +321,9 @@ def label_randomisation(
 def _working_copy(explainer: Any, X: Any) -> tuple[BaseExplainer, np.ndarray, ECGClassifier]:
     """Return a copy of the whole nest, X as its network takes it, and its classifier; the user's own stays as it is."""
     check_explainer(explainer)
-    explainer._fitted()
+    named = layers_by_name(explainer)
     with plain_torch("cpu", gradient=False):  # a caller's inference mode would make weights that cannot be changed
-        working = copy.deepcopy(explainer)
+        working = copy.deepcopy(named)
     working.verbose = 0
     data, classifier, _ = working._network_input(X)
     return working, data, classifier

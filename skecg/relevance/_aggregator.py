@@ -261,6 +261,12 @@ class RelevanceAggregator(ColumnsMixin, TransformerMixin, CohortMixin, BaseEstim
         ValueError
             For input of a wrong shape, windows of which none can be used, beats of another grid or sampling rate, a
             control that is no class, and parameters out of their range.
+
+        Warns
+        -----
+        UserWarning
+            Where more than half of the windows are left out, with the counts and reasons; for windows that are not
+            finite; and where the relevance of all leads is equal and columns are leads.
         """
         part = self._part(R, y, ecg, beats, groups, record, whole=True)
         part._control_position()
@@ -432,7 +438,7 @@ class RelevanceAggregator(ColumnsMixin, TransformerMixin, CohortMixin, BaseEstim
         windows = self._sums(cube, ecg, beats)
         if whole:
             refuse_empty(windows, self.by)
-        warn_of(windows, self.by, self.leads, stacklevel=4)
+        warn_of(windows, self.by, self.leads, whole=whole, stacklevel=4)
         told = ["not given" if given is None else "given" for given in (groups, record, ecg)]
         layout = Layout(*self._kind(), *told[:2], kind, told[2] if self.by == "beat" else "")
         part._rows = RelevanceRows(layout, windows.sums.shape[1] - 1, windows.samples.shape[1])

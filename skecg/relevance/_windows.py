@@ -31,6 +31,7 @@ TALLIES = {
     "wave": (*_BEAT_TALLIES, "absent_P", "undecided_P", "absent_QRS", "absent_T", "cut_waves", "outside"),
     "beat": (*_BEAT_TALLIES, "edge_beats"),
 }
+_REASONS = ("failed", "no_beat", "non_finite", "no_signal")  # why a window is left out, one each
 USED = 0  # position of "windows" among the tallies
 
 
@@ -148,8 +149,11 @@ def refuse_empty(windows: WindowSums, by: str) -> None:
     )
 
 
-def warn_of(windows: WindowSums, by: str, leads: str, *, stacklevel: int) -> None:
-    """Warn of windows that are not finite, of leads that cannot be told apart, and where no window has a beat."""
+def warn_of(windows: WindowSums, by: str, leads: str, *, whole: bool, stacklevel: int) -> None:
+    """Warn of windows that are not finite, of leads that cannot be told apart, and where no window has a beat.
+
+    Of a whole fit also where more than half of the windows are left out.
+    """
     names, n = TALLIES[by], len(windows.tallies)
     out = np.flatnonzero(windows.tallies[:, names.index("non_finite")])
     if len(out):
@@ -159,9 +163,18 @@ def warn_of(windows: WindowSums, by: str, leads: str, *, stacklevel: int) -> Non
             UserWarning,
             stacklevel=stacklevel,
         )
-    if "failed" in names and not windows.tallies[:, USED].any():
-        counts = dict(zip(names, windows.tallies.sum(axis=0).tolist(), strict=True))
-        told = ", ".join(f"{name} {counts[name]}" for name in ("failed", "no_beat", "non_finite", "no_signal"))
+    counts = dict(zip(names, windows.tallies.sum(axis=0).tolist(), strict=True))
+    used = counts[names[USED]]
+    if whole and 2 * used < n:
+        told = ", ".join(f"{name} {counts[name]}" for name in _REASONS if counts.get(name))
+        warnings.warn(
+            f"{n - used} of {n} windows are left out ({told}), more than half: the statistics are those of the other "
+            f"{used}{'; Beats.reason says why no beat was found' if counts.get('failed') else ''}",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+    if "failed" in names and not used:
+        told = ", ".join(f"{name} {counts[name]}" for name in _REASONS)
         warnings.warn(
             f"by={by!r}: none of the {n} windows has a beat to use ({told}): their values are NaN; see exclusions_, "
             "and Beats.reason for what went wrong",

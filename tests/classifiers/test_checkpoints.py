@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -212,6 +213,56 @@ def test_kill_9_in_the_middle_of_fit(toy, calls, tmp_path):
     calls["n"] = 0
     got = make(str(tmp_path)).fit(*toy[:2], groups=toy[2])
     assert calls["n"] == 2 * BATCHES and same(weights(got), weights(want))
+
+
+def test_what_a_kill_leaves_half_written_is_removed_by_the_next_fit(toy, calls, tmp_path, monkeypatch):
+    """As kill -9 in the third checkpoint would leave the folder: the part is there, and nobody tidies up."""
+    replace, written = os.replace, []
+
+    def die_in_the_third(*args):
+        written.append(args)
+        if len(written) == 3:
+            raise RuntimeError("power cut")
+        replace(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", die_in_the_third)
+        patch.setattr(pathlib.Path, "unlink", lambda *args, **kwargs: None)
+        with pytest.raises(RuntimeError, match="power cut"):
+            make(tmp_path).fit(*toy[:2], groups=toy[2])
+    left = [p.name for p in files(tmp_path)]
+    assert left[:2] == ["epoch_0001.pt", "epoch_0002.pt"] and len(left) == 3
+    want = make(None).fit(*toy[:2], groups=toy[2])
+    calls["n"] = 0
+    got = make(tmp_path).fit(*toy[:2], groups=toy[2])
+    assert calls["n"] == 3 * BATCHES and same(weights(got), weights(want))
+    assert [p.name for p in files(tmp_path)] == [f"epoch_{i:04d}.pt" for i in range(1, EPOCHS + 1)]
+
+
+def test_the_same_fit_begun_again_while_a_checkpoint_is_written(toy, tmp_path, monkeypatch):
+    """Either takes the other's part for a killed one's; both end with the same bits and nothing but checkpoints."""
+    X, y, groups, _ = toy
+    sync, second = os.fsync, []
+
+    def begin_again(handle):
+        sync(handle)
+        if not second:
+            second.append(make(tmp_path))
+            second[0].fit(X, y, groups=groups)
+
+    monkeypatch.setattr(os, "fsync", begin_again)
+    first = make(tmp_path).fit(X, y, groups=groups)
+    assert same(weights(first), weights(second[0])) and same(weights(first), weights(make(None).fit(X, y)))
+    assert [p.name for p in files(tmp_path)] == [f"epoch_{i:04d}.pt" for i in range(1, EPOCHS + 1)]
+
+
+def test_a_folder_that_cannot_be_written_ends_the_fit(toy, tmp_path, monkeypatch):
+    def lost(*args, **kwargs):
+        raise FileNotFoundError("no such device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", lost)
+    with pytest.raises(FileNotFoundError, match="no such device"):
+        make(tmp_path).fit(*toy[:2])
 
 
 def test_clone_keeps_the_folder_and_pickles_do_not_need_it(toy, tmp_path):

@@ -25,13 +25,13 @@ def trained(tmp_path_factory):
 
 def test_each_epoch_is_the_network_trained_so_far(trained):
     clf, X, y, truth = trained
-    explainer = GradCAM1D(FrozenEstimator(clf), relu=False)
+    explainer = GradCAM1D(FrozenEstimator(clf), method="gradcam", relu=False)
     got = relevance_over_epochs(explainer, X, y, truth=truth, keep_relevance=True)
     assert got.epochs.tolist() == [1, 2, 3, 4]
     final = explainer.explain(X, target=y).relevance
     for i, epochs in enumerate(got.epochs):
         alone = ECGClassifier(TinyNet, **{**FAST, "max_epochs": int(epochs)}).fit(X, y)
-        want = GradCAM1D(alone, relu=False).explain(X, target=y).relevance
+        want = GradCAM1D(alone, method="gradcam", relu=False).explain(X, target=y).relevance
         np.testing.assert_array_equal(got.relevance[i], want)
         assert got.accuracy[i] == alone.score(X, y)
         assert got.share[i] == pytest.approx(relevance_mass_score(truth, want))
@@ -43,7 +43,7 @@ def test_each_epoch_is_the_network_trained_so_far(trained):
 
 def test_nothing_of_the_users_is_changed(trained):
     clf, X, y, _ = trained
-    explainer = GradCAM1D(clf)
+    explainer = GradCAM1D(clf, method="gradcam")
     before = {k: v.clone() for k, v in clf.module_.state_dict().items()}
     proba = clf.predict_proba(X)
     with warnings.catch_warnings():
@@ -56,9 +56,9 @@ def test_nothing_of_the_users_is_changed(trained):
 def test_in_a_pipeline_and_chosen_epochs(trained):
     clf, X, y, _ = trained
     pipe = make_pipeline(ECGScaler().fit(X), clf)
-    got = relevance_over_epochs(GradCAM1D(pipe, relu=False), X, y, epochs=[4, 2])
+    got = relevance_over_epochs(GradCAM1D(pipe, method="gradcam", relu=False), X, y, epochs=[4, 2])
     assert got.epochs.tolist() == [2, 4] and "share" not in got and "relevance" not in got
-    direct = relevance_over_epochs(GradCAM1D(clf, relu=False), X, y, epochs=[2, 4])
+    direct = relevance_over_epochs(GradCAM1D(clf, method="gradcam", relu=False), X, y, epochs=[2, 4])
     assert not np.allclose(direct.rank_correlation_by_window, got.rank_correlation_by_window)
 
 
@@ -66,7 +66,7 @@ def test_constant_relevance_is_left_out_and_counted(trained):
     clf, X, y, _ = trained
     X = X.copy()
     X[0] = 0
-    got = relevance_over_epochs(GradCAM1D(clf), X, y)
+    got = relevance_over_epochs(GradCAM1D(clf, method="gradcam"), X, y)
     by_window = got.rank_correlation_by_window
     assert np.array_equal(got.n_constant, np.isnan(by_window).sum(1))
     np.testing.assert_allclose(got.rank_correlation, np.nanmean(by_window, axis=1))

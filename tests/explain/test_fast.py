@@ -76,4 +76,4 @@ def test_a_fitted_estimator_gives_names_without_fit(seeded):
         explainer = GradCAM1D(estimator, method="gradcam").set_output(transform="pandas")
         assert list(explainer.get_feature_names_out()) == names
         assert list(explainer.transform(X).columns) == names
-    assert len(GradCAM1D(clf).get_feature_names_out()) == 30
+    assert len(GradCAM1D(clf, method="gradcam").get_feature_names_out()) == 30

@@ -85,7 +85,8 @@ class Halving(nn.Module):
 
 def test_short_maps_are_interpolated_between_their_centres():
     # places of the map: 2 and 6; their gradient is 1, so alpha = 1
-    out = GradCAM1D(around(Halving(), 2, 1, 4), target="A").explain(np.array([[1, 3, 5, 7]], dtype=np.float32))
+    explainer = GradCAM1D(around(Halving(), 2, 1, 4), target="A", method="gradcam")
+    out = explainer.explain(np.array([[1, 3, 5, 7]], dtype=np.float32))
     assert np.allclose(out.cam, [[2, 6]])
     assert np.allclose(np.ravel(out.relevance), [2, 3, 5, 6], atol=1e-6)  # linear, the ends held
 
@@ -184,7 +185,7 @@ def test_evidence_is_found(toy):
     X, y, _, truth = toy_ecg(n_leads=1)
     clf = ECGClassifier(TinyNet, **{**FAST, "max_epochs": 20}).fit(X, y)
     pvc = y == "PVC"
-    top = GradCAM1D(clf, target="PVC").transform(X[pvc]).argmax(-1)
+    top = GradCAM1D(clf, target="PVC", method="gradcam").transform(X[pvc]).argmax(-1)
     assert np.take_along_axis(truth[pvc], top[..., None], -1).mean() > 0.6 > 2.5 * truth.mean()  # chance is about .2
 
 
@@ -194,9 +195,9 @@ def test_evidence_is_found(toy):
 def test_score_is_the_logit_of_the_target(toy, clf):
     X, y, *_ = toy
     z = clf.decision_function(X)
-    out = GradCAM1D(clf).explain(X)
+    out = GradCAM1D(clf, method="gradcam").explain(X)
     assert np.array_equal(out.target, clf.predict(X)) and np.allclose(out.score, z.max(1), rtol=1e-5, atol=1e-5)
-    out = GradCAM1D(clf).explain(X, target=y)
+    out = GradCAM1D(clf, method="gradcam").explain(X, target=y)
     assert np.allclose(out.score, z[np.arange(120), np.searchsorted(clf.classes_, y)], rtol=1e-5, atol=1e-5)
 
 
@@ -215,20 +216,20 @@ def test_multilabel_targets(toy):
     z, p = clf.decision_function(X), clf.predict_proba(X)
     threshold = np.median(p, axis=0) + 1e-4
     clf.set_params(threshold=list(threshold))
-    out = GradCAM1D(clf).explain(X)
+    out = GradCAM1D(clf, method="gradcam").explain(X)
     top = z.argmax(1)
     assert np.array_equal(out.target, np.array(["AF", "LBBB"])[top])  # the highest logit ...
     assert np.array_equal(out.above_threshold, p[np.arange(120), top] > threshold[top])  # ... passed or not
     assert out.above_threshold.dtype == bool and 0 < out.above_threshold.sum() < 120
-    assert set(GradCAM1D(clf).explain(X, target="LBBB").target) == {"LBBB"}
+    assert set(GradCAM1D(clf, method="gradcam").explain(X, target="LBBB").target) == {"LBBB"}
 
 
 def test_labels_never_positions(toy):
     X, y, *_ = toy
     ints = ECGClassifier(TinyNet, **{**FAST, "max_epochs": 1}).fit(X, np.where(y == "N", 10, 20))
-    assert GradCAM1D(ints, target=20).explain(X).target[0] == 20
+    assert GradCAM1D(ints, target=20, method="gradcam").explain(X).target[0] == 20
     with pytest.raises(ValueError, match="not among the classes"):
-        GradCAM1D(ints, target=1).transform(X)
+        GradCAM1D(ints, target=1, method="gradcam").transform(X)
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
@@ -267,25 +268,26 @@ def test_no_graph_below_the_layer(seeded, method):
 
 def test_layer_as_a_module_of_the_network(toy, clf):
     X, *_ = toy
-    by_name = GradCAM1D(clf, layer="features.0").transform(X)
-    assert np.array_equal(GradCAM1D(clf, layer=clf.module_.features[0]).transform(X), by_name)
+    by_name = GradCAM1D(clf, layer="features.0", method="gradcam").transform(X)
+    assert np.array_equal(GradCAM1D(clf, layer=clf.module_.features[0], method="gradcam").transform(X), by_name)
     frozen = FrozenEstimator(clf)
-    assert np.array_equal(GradCAM1D(frozen, layer=clf.module_.features[0]).transform(X), by_name)
+    assert np.array_equal(GradCAM1D(frozen, layer=clf.module_.features[0], method="gradcam").transform(X), by_name)
     with pytest.raises(ValueError, match="layer"):
-        GradCAM1D(clf, layer=nn.Identity()).transform(X)
+        GradCAM1D(clf, layer=nn.Identity(), method="gradcam").transform(X)
 
 
 def test_default_layer_is_the_networks(toy, clf):
     X, *_ = toy
-    assert np.array_equal(GradCAM1D(clf).transform(X), GradCAM1D(clf, layer="features").transform(X))
+    named = GradCAM1D(clf, layer="features", method="gradcam").transform(X)
+    assert np.array_equal(GradCAM1D(clf, method="gradcam").transform(X), named)
 
 
 def test_a_network_without_cam_layer_needs_a_layer(seeded):
     net = nn.Sequential(nn.Conv1d(1, 2, 3, padding=1), nn.AdaptiveAvgPool1d(1), nn.Flatten())
     clf, X = around(net, 2, 1, 20), toy_ecg(4, n_timesteps=20)[0]
     with pytest.raises(ValueError, match="layer"):
-        GradCAM1D(clf).transform(X)
-    assert GradCAM1D(clf, layer="0").transform(X).shape == X.shape
+        GradCAM1D(clf, method="gradcam").transform(X)
+    assert GradCAM1D(clf, layer="0", method="gradcam").transform(X).shape == X.shape
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ def test_a_network_without_cam_layer_needs_a_layer(seeded):
 )
 def test_layers_that_give_no_map_are_named(toy, clf, layer, message):
     with pytest.raises(ValueError, match=message):
-        GradCAM1D(clf, layer=layer).transform(toy[0])
+        GradCAM1D(clf, layer=layer, method="gradcam").transform(toy[0])
 
 
 @pytest.mark.parametrize("name, value", [("method", "gradcamm"), ("batch_size", 0), ("layer", 3), ("fs", -1.0)])
@@ -319,8 +321,8 @@ def test_windows_without_relevance_are_counted():
     X = np.concatenate([WINDOW, -WINDOW, WINDOW])
     X[1] = -np.abs(X[1])
     with pytest.warns(UserWarning, match=r"\b1 of 3\b"):
-        R = GradCAM1D(clf, target="B").transform(X)  # after ReLU nothing is left of the second
+        R = GradCAM1D(clf, target="B", method="gradcam").transform(X)  # after ReLU nothing is left of the second
     assert R[0].any() and not R[1].any()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        GradCAM1D(clf, target="B").transform(X[::2])
+        GradCAM1D(clf, target="B", method="gradcam").transform(X[::2])

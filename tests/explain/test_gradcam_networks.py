@@ -74,14 +74,14 @@ def test_default_layers_and_lengths(name, X):
     net = build(name)
     layer, length = LAYERS[name]
     assert net.cam_layer == layer
-    out = GradCAM1D(around(net), relu=False).explain(X)
+    out = GradCAM1D(around(net), method="gradcam", relu=False).explain(X)
     assert out.cam.shape == (4, length) and out.relevance.shape == X.shape and np.isfinite(out.relevance).all()
 
 
 def test_ecgnet_has_a_map_of_48_when_padded_to_768(X):
     net = build("ECGNet", 768)
     padded = np.pad(X, ((0, 0), (0, 0), (24, 24)))
-    assert GradCAM1D(around(net, 768)).explain(padded).cam.shape == (4, 48)
+    assert GradCAM1D(around(net, 768), method="gradcam").explain(padded).cam.shape == (4, 48)
 
 
 @pytest.mark.parametrize("name", ["HannunNet", "ZihlmannCNN", "ZihlmannCRNN", "ResNet1d"])
@@ -137,7 +137,8 @@ def test_plain_cam_is_grad_cam_where_the_head_is_an_average(name, layer, head, n
         A = A[..., 0]
     weight = getattr(net, head).weight[0].detach().double().numpy()
     cam = np.einsum("k,nkt->nt", weight, A)  # Zhou et al. 2016
-    got = GradCAM1D(around(net, n_timesteps), layer=layer, relu=False, target="A").explain(x)
+    plain = {"layer": layer, "relu": False, "target": "A", "method": "gradcam"}
+    got = GradCAM1D(around(net, n_timesteps), **plain).explain(x)
     np.testing.assert_allclose(got.cam * A.shape[-1], cam, atol=1e-5 * np.abs(cam).max())
     again = GradCAM1D(around(net, n_timesteps), layer=layer, relu=False, target="A", method="hirescam").explain(x)
     np.testing.assert_allclose(again.cam, got.cam, atol=1e-5 * np.abs(got.cam).max())
@@ -180,11 +181,11 @@ def test_layers_without_a_map_are_refused_with_the_one_to_take(name, layer, said
     names = [n for n, _ in net.named_modules()]
     layer = layer if layer in names else next(n for n in names if "lstm" in n.lower())
     with pytest.raises(ValueError, match=said):
-        GradCAM1D(around(net), layer=layer).explain(X)
+        GradCAM1D(around(net), layer=layer, method="gradcam").explain(X)
 
 
 def test_a_network_of_lstms_alone_is_refused(X):
     with torch.random.fork_rng(devices=[]):
         net = models.ECGLSTM(1, 720, 3)
     with pytest.raises(ValueError, match=r"ECGLSTM has no convolutional stage.*MaskDeletion"):
-        GradCAM1D(around(net)).explain(X)
+        GradCAM1D(around(net), method="gradcam").explain(X)

@@ -48,7 +48,7 @@ def quiet():
 
 def test_without_overlap_it_is_explain(clf, signal):
     signal = signal[:, :1700]
-    explainer = GradCAM1D(clf, relu=False)
+    explainer = GradCAM1D(clf, method="gradcam", relu=False)
     got = explain_record(explainer, signal, fs=FS, stride=N / FS)
     want = explainer.explain(signal.reshape(17, 1, N))
     assert np.array_equal(got.relevance[0], want.relevance.reshape(-1))
@@ -61,7 +61,7 @@ def test_without_overlap_it_is_explain(clf, signal):
 @pytest.mark.parametrize("blend", ["hann", "mean"])
 @pytest.mark.parametrize("stride", [0.3, 0.66, 1.98])
 def test_overlapping_windows_are_blended(clf, signal, blend, stride):
-    explainer = GradCAM1D(clf, relu=False, batch_size=4)  # blocks of 16 windows
+    explainer = GradCAM1D(clf, method="gradcam", relu=False, batch_size=4)  # blocks of 16 windows
     got = explain_record(explainer, signal, fs=FS, stride=stride, blend=blend)
     start = list(range(0, 1730 - N + 1, round(stride * FS)))
     if start[-1] + N < 1730:
@@ -80,7 +80,7 @@ def test_overlapping_windows_are_blended(clf, signal, blend, stride):
 def test_missing_samples_cost_their_windows_alone(clf, signal):
     signal[0, 500:503] = np.nan
     with pytest.warns(UserWarning, match="samples are missing in 2 of 34 windows"):
-        got = explain_record(GradCAM1D(clf, relu=False), signal, fs=FS)
+        got = explain_record(GradCAM1D(clf, method="gradcam", relu=False), signal, fs=FS)
     lost = [i for i, s in enumerate(got.start) if s <= 502 and s + N > 500]
     assert (got.label == "").nonzero()[0].tolist() == lost == np.isnan(got.probability).any(1).nonzero()[0].tolist()
     covered = np.zeros(1730, bool)
@@ -123,7 +123,7 @@ def write(folder, signal, name="rec", fs=FS):
 def test_every_source_gives_the_same(clf, signal, tmp_path):
     path = write(tmp_path, np.concatenate([signal, -signal]))
     record = read_record(path)
-    explainer = GradCAM1D(clf, relu=False, batch_size=2)
+    explainer = GradCAM1D(clf, method="gradcam", relu=False, batch_size=2)
     want = explain_record(explainer, record.data[0], fs=FS)
     np.save(tmp_path / "x.npy", record.data)
     for source, more in (
@@ -143,7 +143,7 @@ def test_every_source_gives_the_same(clf, signal, tmp_path):
 def test_files_hold_what_memory_holds(clf, signal, tmp_path, suffix):
     if suffix:
         pytest.importorskip("zarr", reason="zarr is an extra that is not installed")
-    explainer, out = GradCAM1D(clf, relu=False, batch_size=2), tmp_path / f"out{suffix}"
+    explainer, out = GradCAM1D(clf, method="gradcam", relu=False, batch_size=2), tmp_path / f"out{suffix}"
     want = explain_record(explainer, signal, fs=FS)
     got = explain_record(explainer, signal, fs=FS, out=out)
     for name in ("relevance", "score", "probability", "label", "target", "start"):
@@ -160,7 +160,7 @@ def test_files_hold_what_memory_holds(clf, signal, tmp_path, suffix):
 def test_an_interrupted_run_goes_on(clf, signal, tmp_path, suffix, monkeypatch):
     if suffix:
         pytest.importorskip("zarr", reason="zarr is an extra that is not installed")
-    explainer, out = GradCAM1D(clf, relu=False, batch_size=2), tmp_path / f"out{suffix}"
+    explainer, out = GradCAM1D(clf, method="gradcam", relu=False, batch_size=2), tmp_path / f"out{suffix}"
     whole = explain_record(explainer, signal, fs=FS, out=tmp_path / f"whole{suffix}")
     explained, real = [], GradCAM1D._explain
 
@@ -279,7 +279,7 @@ def test_files_of_others_are_left_alone(clf, signal, tmp_path):
 
 
 def test_a_window_that_is_not_finite_costs_no_other(clf, signal, monkeypatch):
-    want = explain_record(GradCAM1D(clf, relu=False), signal, fs=FS)
+    want = explain_record(GradCAM1D(clf, method="gradcam", relu=False), signal, fs=FS)
     real = GradCAM1D._explain
 
     def spoiled(self, X, target):
@@ -288,7 +288,7 @@ def test_a_window_that_is_not_finite_costs_no_other(clf, signal, monkeypatch):
         return result, doubts
 
     monkeypatch.setattr(GradCAM1D, "_explain", spoiled)
-    got = explain_record(GradCAM1D(clf, relu=False), signal, fs=FS)
+    got = explain_record(GradCAM1D(clf, method="gradcam", relu=False), signal, fs=FS)
     assert np.isfinite(got.relevance).all() and not np.array_equal(got.relevance, want.relevance)
 
 

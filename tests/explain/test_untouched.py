@@ -16,7 +16,7 @@ from skecg.explain import GradCAM1D, MaskDeletion
 from tests.tiny import FAST, TinyNet, same_snapshot, snapshot, toy_ecg
 
 EXPLAINERS = {
-    "gradcam": GradCAM1D(None, relu=False),
+    "gradcam": GradCAM1D(None, method="gradcam", relu=False),
     "layercam": GradCAM1D(None, method="layercam", layer="features.3"),
     "mask": MaskDeletion(None, n_iter=3, init=0.5, n_knots=(4, None), replacement=0.0),
 }
@@ -213,15 +213,17 @@ def test_eight_threads_on_one_classifier(name, mode, toy):
         clf.module_.eval()
     before = snapshot(clf.module_)
     ex = make(name, clf)
-    if name == "mask":
+    rounds = 50
+    if name == "mask":  # a call is many passes through the network, each of which could meet another thread
         ex.set_params(n_iter=2)
+        rounds = 15
     want = {label: ex.explain(X, target=label).relevance for label in clf.classes_}
     proba, start = clf.predict_proba(X), threading.Barrier(8)
 
     def work(worker):
         wrong = 0
         start.wait()
-        for i in range(50):
+        for i in range(rounds):
             label = clf.classes_[(worker + i) % 3]
             wrong += not np.allclose(ex.explain(X, target=label).relevance, want[label], rtol=1e-5, atol=1e-6)
             if i % 10 == 0:
@@ -229,7 +231,7 @@ def test_eight_threads_on_one_classifier(name, mode, toy):
         return wrong
 
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(work, range(8))) == 0  # of 400
+        assert sum(pool.map(work, range(8))) == 0  # of 8 a round
     assert same_snapshot(before, snapshot(clf.module_))
 
 
@@ -265,7 +267,7 @@ def test_threads_do_not_meet_in_the_warnings_filters(use, toy, monkeypatch):
 def test_somebody_toggling_train_and_eval_does_not_matter(toy):
     X = toy[0]
     clf = ECGClassifier(TinyNet, module__dropout=0.5, **{**FAST, "max_epochs": 2}).fit(*toy[:2])
-    ex = GradCAM1D(clf)
+    ex = GradCAM1D(clf, smooth=0)
     want, stop = ex.transform(X), threading.Event()
     buffers = {k: v.clone() for k, v in clf.module_.state_dict().items()}
 

@@ -338,7 +338,7 @@ def toy():
 @pytest.fixture(scope="module")
 def clf(toy):
     settings = {"module__width": 2, "module__depth": 10, "lr": 0.02, "max_epochs": 2, "random_state": 0}
-    return ECGClassifier("ResNet1d", **settings).fit(*toy[:2])
+    return ECGClassifier("ResNet1d", fs=60.0, **settings).fit(*toy[:2])
 
 
 def test_a_classifier_by_its_name(toy, clf):

@@ -268,6 +268,20 @@ def test_where_nothing_can_be_used_fit_raises_and_a_part_is_nan_with_a_warning(r
         assert aggregator.exclusions_["failed"].tolist() == [6, 6]
 
 
+def test_more_than_half_left_out_is_warned_about_with_the_reasons(rng):
+    R, _, given = make_beaten(rng)
+    failed = make_beats([], 2, FS, reason="no R peak")
+    beats = [failed if i < 21 else b for i, b in enumerate(given["beats"])]
+    for by in ("wave", "beat"):
+        params = {"fs": FS, "random_state": 0, "beat_window": (-0.2, 0.2)}
+        said = r"21 of 40 windows are left out \(failed 21\), more than half.* other 19; Beats\.reason says why"
+        with pytest.warns(UserWarning, match=said):
+            RelevanceAggregator(by, **params).fit(R, beats=beats)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            RelevanceAggregator(by, **params).fit(R[1:], beats=[*beats[2:], beats[-1]])  # 19 of 39
+
+
 def test_broken_windows_leave_the_others_alone(rng):
     R, _, given = make_beaten(rng)
     whole = by_wave().fit(R, beats=given["beats"]).transform(R, beats=given["beats"])

@@ -157,3 +157,21 @@ def test_a_map_without_leads_is_warned_about_by_lead_alone(rng):
         RelevanceAggregator("lead").fit(cam[:, 0])
         RelevanceAggregator("lead").fit(np.zeros((6, 12, 40), np.float32))
         RelevanceAggregator("lead").fit(np.concatenate([cam, rng.random((1, 12, 40)).astype(np.float32)]))
+
+
+@pytest.mark.filterwarnings("ignore:the relevance of 2 of 9 windows has NaN:UserWarning")
+@pytest.mark.parametrize("by", ["record", "lead"])
+def test_more_than_half_left_out_is_warned_about_with_the_reasons(by, rng):
+    R, ecg = rng.normal(size=(9, 2, 40)).astype(np.float32), np.ones((9, 2, 40), np.float32)
+    R[:2, 0, 5], ecg[[2, 3, 8]] = np.nan, 0
+    said = r"5 of 9 windows are left out \(non_finite 2, no_signal 3\), more than half.* of the other 4$"
+    with pytest.warns(UserWarning, match=said) as caught:
+        aggregator = RelevanceAggregator(by).fit(R, ecg=ecg)
+    assert caught[-1].filename == __file__
+    assert aggregator.exclusions_["non_finite"].tolist() == [2] and aggregator.exclusions_["no_signal"].tolist() == [3]
+    assert aggregator.n_windows_.tolist() == [4]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RelevanceAggregator(by).fit(R[2:8], ecg=ecg[2:8])  # 2 of 6
+        RelevanceAggregator(by).fit(R[[2, 3, 4, 5]], ecg=ecg[[2, 3, 4, 5]])  # half is not more than half
+        RelevanceAggregator(by).partial_fit(R[[2, 3, 4]], ecg=ecg[[2, 3, 4]], record=[1, 2, 3])  # a part is not all
