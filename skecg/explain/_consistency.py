@@ -13,7 +13,7 @@ from sklearn.utils import Bunch
 from tqdm.auto import tqdm
 
 from ..utils._docs import fill_doc
-from ._base import BaseExplainer, TargetScore, layers_by_name, unwrap
+from ._base import BaseExplainer, TargetScore, is_fitted, layers_by_name, unwrap
 from ._rank_correlation import both_ranks, by_window, correlate_pairs, warn_of_missing
 
 
@@ -101,6 +101,9 @@ def seed_consistency(
     if len(estimators) < 2:
         raise ValueError(f"estimators must be at least two that are fitted, of several seeds; got {len(estimators)}")
     target = explainer.target if target is None else target
+    for i, one in enumerate(estimators):
+        if not is_fitted(one):
+            raise ValueError(f"estimators must be fitted; the one at position {i}, {type(one).__name__}, is not")
     values, rest = _compare([_around(explainer, one) for one in estimators], X, target, verbose)
     warn_of_missing("seed_consistency", values[1])
     pairs = list(combinations(range(len(estimators)), 2))

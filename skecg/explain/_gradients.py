@@ -121,6 +121,12 @@ def widest(x: torch.Tensor) -> torch.dtype:
     return torch.float32 if x.device.type == "mps" else torch.float64  # MPS has no float64
 
 
+def medians(x: torch.Tensor) -> torch.Tensor:
+    """Return the median of each window and lead; torch's own is the lower of the two values in the middle."""
+    ordered, n = x.sort(dim=-1).values, x.shape[-1]
+    return (ordered[..., (n - 1) // 2, None] + ordered[..., n // 2, None]) / 2
+
+
 def without_repeat(*arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return one row of each where a lone window comes twice: with its points it makes a batch by itself."""
     if len(arrays[0]) == 2 and all(torch.equal(array[0], array[1]) for array in arrays):

@@ -14,7 +14,7 @@ from ..utils._docs import fill_doc
 from ..utils._validation import check_number, check_option
 from ._base import BaseExplainer, TargetScore
 from ._fast import speed_up
-from ._gradients import OUTPUTS, forward, path_sum, to_numpy, widest, without_repeat
+from ._gradients import OUTPUTS, forward, medians, path_sum, to_numpy, widest, without_repeat
 
 INNVESTIGATE_IG = {"n_steps": 64, "method": "riemann_left", "baseline": 0.0, "output": "probability"}
 """The probable settings of Bender et al. 2023, not confirmed: the defaults of iNNvestigate, which the authors are
@@ -192,7 +192,7 @@ class IntegratedGradients(BaseExplainer):
     ) -> dict[str, np.ndarray]:
         own = () if of_window is None else (torch.from_numpy(of_window).to(x.device),)
         x, given, *own = without_repeat(x, given, *own)
-        start = own[0] if own else _medians(x) if of_all is None else of_all
+        start = own[0] if own else medians(x) if of_all is None else of_all
         start = start.expand(-1, *x.shape[1:])
         logits = forward(net, x)
         index = score.choose(logits, given)
@@ -278,9 +278,3 @@ def _more_points(method: str, n: int) -> tuple[np.ndarray, np.ndarray, float]:
 def _gauss_legendre(n: int) -> tuple[np.ndarray, np.ndarray]:
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return (nodes + 1) / 2, weights / 2
-
-
-def _medians(x: torch.Tensor) -> torch.Tensor:
-    """Return the median of each window and lead; torch's own is the lower of the two values in the middle."""
-    ordered, n = x.sort(dim=-1).values, x.shape[-1]
-    return (ordered[..., (n - 1) // 2, None] + ordered[..., n // 2, None]) / 2

@@ -18,7 +18,7 @@ from ..utils._docs import fill_doc
 from ..utils._validation import check_number, check_option
 from ._base import BaseExplainer, TargetScore
 from ._fast import speed_up
-from ._gradients import OUTPUTS, forward, to_numpy, widest, without_repeat
+from ._gradients import OUTPUTS, forward, medians, to_numpy, widest, without_repeat
 
 _FILLS = ("bridge", "isoelectric")
 _SLOWEST = 60.0  # Hz, below which find_beats refuses
@@ -183,7 +183,7 @@ class Occlusion(BaseExplainer):
         if width > length:
             raise ValueError(
                 f"window of {self.window:g} s is {width} samples at {fs:g} Hz, and the ECG to be explained is shorter: "
-                f"{length} samples, {length / fs:.3g} s. Take a window of less than that, or by='lead'"
+                f"{length} samples, {length / fs:.3g} s. Take a window of at most that, or by='lead'"
             )
         stride = width // 8 if self.stride is None else min(round(self.stride * fs), width)
         return width, max(1, stride)
@@ -375,7 +375,7 @@ def _falls(
     window = torch.cat([torch.arange(n, device=x.device), window, window[-1:].expand(spare)])
     stretch = torch.cat([stretch.new_full((n,), len(table)), stretch, stretch[-1:].expand(spare)])
     table = torch.cat([table, torch.zeros_like(table[:1])])  # nothing is replaced
-    level = None if isinstance(fill, torch.Tensor) else _medians(x)
+    level = None if isinstance(fill, torch.Tensor) else medians(x)
     found = torch.empty(len(window), dtype=widest(x), device=x.device)
 
     def run(now: slice) -> torch.Tensor:
@@ -408,12 +408,6 @@ def _replaced(
     )
     share = (t - low + 1).to(x.dtype) / (high - low + 1)
     return torch.where(inside, torch.addcmul(left, share, right - left), x)
-
-
-def _medians(x: torch.Tensor) -> torch.Tensor:
-    """Return the median of each window and lead; torch's own is the lower of the two values in the middle."""
-    ordered, n = x.sort(dim=-1).values, x.shape[-1]
-    return (ordered[..., (n - 1) // 2, None] + ordered[..., n // 2, None]) / 2
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,10 @@ def bootstrap_score(
     scored = ~np.isnan(values)
     if not scored.any():
         raise ValueError(f"none of the {len(values)} windows has a score: all values are NaN")
-    names, index, counts = np.unique(groups[scored], return_inverse=True, return_counts=True)
+    try:
+        names, index, counts = np.unique(groups[scored], return_inverse=True, return_counts=True)
+    except TypeError:
+        raise ValueError("groups must be names or numbers of patients of one type, none of them missing") from None
     value = float(values[scored].mean())
     # sums of differences from the mean: their rounding does not grow with the scores' size
     sums = np.bincount(index.ravel(), weights=values[scored] - value, minlength=len(names))

@@ -181,9 +181,11 @@ class PerturbationScorer(BaseEstimator):
             Mean over the windows.
         """
         fs = find_fs(explainer) if self.fs is None else self.fs
-        while not hasattr(explainer, "explain"):
+        while isinstance(explainer, FrozenEstimator) or not hasattr(explainer, "explain"):
             if hasattr(explainer, "best_estimator_"):
                 explainer = explainer.best_estimator_
+            elif isinstance(explainer, FrozenEstimator):
+                explainer = explainer.estimator
             elif isinstance(explainer, Pipeline):
                 X = explainer[:-1].transform(X) if len(explainer) > 1 else X
                 explainer = explainer[-1]

@@ -71,6 +71,8 @@ class PerturbationDisplay:
     """
 
     def __init__(self, curves: Mapping[str, Any], *, groups: Any = None, normalized: bool = False) -> None:
+        if not isinstance(curves, Mapping):
+            raise TypeError(f"curves must be what perturbation_curves returns; got a {type(curves).__name__}")
         if lacking := _NEEDED - set(curves):
             raise ValueError(f"curves lacks {sorted(lacking)}: pass what perturbation_curves returns")
         n = len(curves["most"])

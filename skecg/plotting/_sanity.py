@@ -80,8 +80,10 @@ class SanityDisplay:
             raise ValueError(f"results must be what {function} returned, or a dict of such; got {results!r}")
         for name, result in results.items():
             if not isinstance(result, Mapping) or needed - set(result):
-                lacking = sorted(needed - set(result)) if isinstance(result, Mapping) else sorted(needed)
-                raise ValueError(f"the result {name!r} lacks {lacking}: pass what {function} returns")
+                named = f"the result {name!r}" if name else "the result"
+                lacks = sorted(needed - set(result)) if isinstance(result, Mapping) else None
+                said = f"is a {type(result).__name__}" if lacks is None else f"lacks {lacks}"
+                raise ValueError(f"{named} {said}: pass what {function} returns")
         if kind == "depths" and len({tuple(result["depths"]) for result in results.values()}) > 1:
             raise ValueError("the results have other depths: compare explainers of one network, with the same depths")
         self.results = dict(results)

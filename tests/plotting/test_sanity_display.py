@@ -142,11 +142,11 @@ def test_given_axes_are_used_without_pyplot():
 
 
 def test_bad_input_is_named_and_leaves_no_figure():
-    with pytest.raises(ValueError, match=r"the result '' lacks \['floor_absolute'\]: .*weight_randomisation returns"):
+    with pytest.raises(ValueError, match=r"the result lacks \['floor_absolute'\]: .*weight_randomisation returns"):
         SanityDisplay.from_weight_randomisation({k: v for k, v in weights().items() if k != "floor_absolute"})
     with pytest.raises(ValueError, match=r"the result 'a' lacks \['floor_absolute', 'permuted_score'\]"):
         SanityDisplay.from_label_randomisation({"a": seeds()})
-    with pytest.raises(ValueError, match=r"the result 'a' lacks .*: pass what seed_consistency returns"):
+    with pytest.raises(ValueError, match=r"the result 'a' is a .*: pass what seed_consistency returns"):
         SanityDisplay.from_seeds({"a": 3})
     with pytest.raises(ValueError, match=r"lacks .*explainer_agreement"):
         SanityDisplay.from_agreement(seeds())
