@@ -284,9 +284,10 @@ def test_script_on_real_records(call, name, work, tmp_path):
 # -------------------------------------------------------------------------------------------------------------- page
 
 
-def test_page_shows_every_result_that_is_there_and_no_other():
-    page, folder = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8"), ROOT / "docs" / "studies"
-    shown = {word for line in page.splitlines() if "studies/" in line and line[:1] != "%" for word in _files(line)}
+def test_pages_show_every_result_that_is_there_and_no_other():
+    pages, folder = [ROOT / "docs" / name for name in ("papers.md", "explanations.md")], ROOT / "docs" / "studies"
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    shown = {word for line in text.splitlines() if "studies/" in line and line[:1] != "%" for word in _files(line)}
     assert shown == {path.name for path in folder.glob("*") if path.suffix in (".md", ".png")}
 
 
