@@ -75,15 +75,16 @@ class GradCAM1D(BaseExplainer):
     ``explain`` adds ``cam`` (n_samples, length of the map), the map of the (last) layer before interpolation, and
     ``layers``, the names of the layers, the finest first; ``score`` is the logit.
 
-    Why several stages: the last stage of a network knows the class and finds the beat, but its grid is coarse, and its
-    maximum lies beside the QRS as often as on it; a stage before it sees the QRS, and also much that does not speak for
+    Why several stages: the last stage of a network knows the class and finds the beat, but its grid is coarse, and in
+    many windows its maximum lies beside the QRS; a stage before it sees the QRS, and also much that does not speak for
     the class. A stage is looked at where all of the later one is computed from it (the sum that ends a residual block,
     not a convolution beside the shortcut). Why parts and not means: Grad-CAM weighs a channel by its mean gradient,
     which says little where a map has many positions that the network reads differently; gradient times map says what
     each position adds. Only what adds to the class counts at the last stage; before it the sign is dropped, since
-    channels of finer stages cancel out. The rule, the number of stages and the 0.25 s were settled on patients of one
-    half of MIT-BIH and two networks; the other half, where the rule is compared with every other explainer, had no part
-    in it: see "Which explanation to believe" in the documentation. Where no stage is found before the layer (a network
+    channels of finer stages cancel out. The form of the rule, the number of stages and the 0.25 s were
+    settled on one half of MIT-BIH; on the other half it is compared with every other explainer: see "Which explanation
+    to believe" in the documentation, which also says where it fails (supraventricular beats; random weights change its
+    order of samples less than that of other maps). Where no stage is found before the layer (a network
     of one length of map, a spectrogram) the last stage stands alone; stages whose positions a network's
     ``cam_positions`` does not tell are left out.
 

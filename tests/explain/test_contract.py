@@ -38,7 +38,7 @@ from tests.tiny import FAST, TinyNet, toy_ecg
 
 # name -> (explainer without its estimator, relevance_kind)
 EXPLAINERS = {
-    "stagecam": (GradCAM1D(None), "cam"),
+    "stagecam": (GradCAM1D(None, fs=60.0), "cam"),
     "hirescam": (GradCAM1D(None, method="hirescam", relu=False), "cam"),
     "layercam": (GradCAM1D(None, method="layercam", layer="features.3"), "cam"),
     "mask": (MaskDeletion(None, n_iter=6, n_knots=8, replacement=0.0), "positive"),
@@ -218,11 +218,12 @@ def test_an_unfitted_classifier_is_cloned_and_fitted(name, toy):
 
 
 def test_clone_strips_a_fit_and_the_error_says_the_way_out(toy, clf):
-    ex = clone(GradCAM1D(clf))
+    ex = clone(GradCAM1D(clf, fs=60.0))
     assert not hasattr(ex.estimator, "net_")
     with pytest.raises(NotFittedError, match="FrozenEstimator"):
         ex.transform(toy[0])
-    assert np.array_equal(clone(GradCAM1D(FrozenEstimator(clf))).transform(toy[0]), GradCAM1D(clf).transform(toy[0]))
+    frozen = clone(GradCAM1D(FrozenEstimator(clf), fs=60.0))
+    assert np.array_equal(frozen.transform(toy[0]), GradCAM1D(clf, fs=60.0).transform(toy[0]))
 
 
 @all_explainers
@@ -238,9 +239,9 @@ def test_parameters_changed_after_the_fit_are_noticed(name, toy):
 @pytest.mark.parametrize("wrong", [LogisticRegression(), "clf", None, 3], ids=str)
 def test_the_estimator_must_end_in_a_classifier_of_this_library(toy, wrong):
     with pytest.raises((TypeError, ValueError), match="ECGClassifier"):
-        GradCAM1D(wrong).fit(*toy[:2])
+        GradCAM1D(wrong, fs=60.0).fit(*toy[:2])
     with pytest.raises((TypeError, ValueError), match=r"(?s)ECGClassifier.*ECGScaler"):
-        GradCAM1D(make_pipeline(ECGScaler()).fit(toy[0])).transform(toy[0])
+        GradCAM1D(make_pipeline(ECGScaler()).fit(toy[0]), fs=60.0).transform(toy[0])
 
 
 # --- pipelines --------------------------------------------------------------------------------------------------------
@@ -269,9 +270,9 @@ def test_deeply_nested_estimators(toy):
         make_pipeline(ECGScaler(), unfitted(max_epochs=1)), {"ecgclassifier__module__width": [2, 3]}, cv=2
     ).fit(X, y)
     best = search.best_estimator_
-    want = GradCAM1D(best).transform(X)
+    want = GradCAM1D(best, fs=60.0).transform(X)
     for wrapped in (search, FrozenEstimator(search), FrozenEstimator(FrozenEstimator(best)), Pipeline([("s", search)])):
-        assert np.array_equal(GradCAM1D(wrapped).transform(X), want)
+        assert np.array_equal(GradCAM1D(wrapped, fs=60.0).transform(X), want)
 
 
 @all_explainers
@@ -330,7 +331,7 @@ def test_grid_search_over_an_explainers_own_parameter_on_truth(toy, clf):
     grid = {"method": ["gradcam", "hirescam"], "layer": ["features", "features.0"]}
     for metric in (pointing_game_score, relevance_mass_score):
         search = GridSearchCV(
-            GradCAM1D(FrozenEstimator(clf)), grid, scoring=RelevanceScorer(metric), cv=3, error_score="raise"
+            GradCAM1D(FrozenEstimator(clf), fs=60.0), grid, scoring=RelevanceScorer(metric), cv=3, error_score="raise"
         ).fit(X, truth)
         scores = search.cv_results_["mean_test_score"]
         assert scores.shape == (4,) and np.isfinite(scores).all() and scores.std() > 0
@@ -350,7 +351,7 @@ def test_grid_search_over_the_mask_on_truth(toy, clf):
 def test_grid_search_inside_a_pipeline_on_truth(toy):
     X, y, _, truth = toy
     trained = unfitted().fit(ECGScaler().fit_transform(X), y)
-    pipe = make_pipeline(ECGScaler(), GradCAM1D(FrozenEstimator(trained)))
+    pipe = make_pipeline(ECGScaler(), GradCAM1D(FrozenEstimator(trained), fs=60.0))
     search = GridSearchCV(
         pipe,
         {"gradcam1d__method": ["gradcam", "hirescam"]},
@@ -368,7 +369,7 @@ def accuracy_inside(explainer, X, y):
 def test_grid_search_over_the_network_inside_an_explainer(toy):
     X, y, *_ = toy
     search = GridSearchCV(
-        GradCAM1D(unfitted(max_epochs=1)),
+        GradCAM1D(unfitted(max_epochs=1), fs=60.0),
         {"estimator__module__width": [2, 4]},
         cv=StratifiedKFold(2),
         scoring=accuracy_inside,
@@ -420,7 +421,7 @@ def test_cross_validate_with_groups(toy, routing):
         if routing:
             inner.set_fit_request(groups=True)
         out = cross_validate(
-            GradCAM1D(inner),
+            GradCAM1D(inner, fs=60.0),
             X,
             y,
             params={"groups": groups},
@@ -441,7 +442,7 @@ def test_cross_validate_of_a_pipeline_that_ends_in_an_explainer(toy):
     X, y, groups, truth = toy
     with sklearn.config_context(enable_metadata_routing=True):
         trained = unfitted().fit(ECGScaler().fit_transform(X), y)
-        pipe = make_pipeline(ECGScaler(), GradCAM1D(FrozenEstimator(trained)))
+        pipe = make_pipeline(ECGScaler(), GradCAM1D(FrozenEstimator(trained), fs=60.0))
         out = cross_validate(
             pipe,
             X,
