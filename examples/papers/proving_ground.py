@@ -267,12 +267,12 @@ def recognition(parts: Sequence[Bunch]) -> list[str]:
     ]
 
 
-def scores_table(parts: Sequence[Bunch], whats: Sequence[str], intervals: bool = True) -> str:
+def scores_table(parts: Sequence[Bunch], wanted: Sequence[str], intervals: bool = True) -> str:
     """Return explainers and controls x classes, by falling mean average precision."""
     labels, lines = labels_of(parts), []
     for name in ordered(parts):
         line = [_marked(name, parts)]
-        for what in whats:
+        for what in wanted:
             line.append(f"{mean_over_classes(parts, name, what):.3f}")
             if len(parts) > 1 and intervals:
                 line[-1] += " (" + ", ".join(f"{mean_over_classes([part], name, what):.2f}" for part in parts) + ")"
@@ -282,7 +282,7 @@ def scores_table(parts: Sequence[Bunch], whats: Sequence[str], intervals: bool =
                 line += [f"{mean(parts, name, what, label):.3f}" for label in labels]
         lines.append(line)
     header = ["explainer"]
-    for what in whats:
+    for what in wanted:
         short = what.replace("average precision", "AP")
         header += [f"{short}, mean" + (" (by seed)" if len(parts) > 1 and intervals else "")]
         header += [f"{short}, {label}" for label in labels]
