@@ -125,7 +125,7 @@ def test_other_outputs_equal_ours(output, toy, trained):
 
 @pytest.mark.parametrize("n", [1, 4])
 def test_deeplift_adds_up_and_equals_shap(n, toy, trained):
-    X, background, clf = toy[0][:6], toy[0][10 : 10 + n], trained[1]
+    X, background, clf = toy[0][:2], toy[0][10 : 10 + n], trained[1]
     method, given = ("DeepLift", background[0]) if n == 1 else ("DeepLiftShap", background)
     out = CaptumExplainer(clf, method=method, options={"baselines": given}).explain(X)
     want = ShapExplainer(clf, method="deep", background=background).explain(X)
