@@ -269,7 +269,7 @@ class SanityDisplay:
         if floor:  # dashed in the colour of each explainer, so grey stands for all
             handles += ax.plot([], [], color="#606060", linestyle="--", linewidth=1)
             labels.append(floor)
-        ax.legend(handles, labels, fontsize=8, frameon=False, loc="best")
+        ax.legend(handles, labels, fontsize=8, framealpha=0.9, loc="best")
 
     def _draw_agreement(self, ax: Any) -> None:
         (result,) = self.results.values()
