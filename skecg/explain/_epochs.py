@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.utils import Bunch, check_consistent_length
 
 from ..classifiers._checkpoints import read
 from ..metrics import chance_level, relevance_mass_score
 from ._base import BaseExplainer, unwrap
+from ._rank_correlation import correlate, mean_known, unit_ranks
 
 
 def relevance_over_epochs(
@@ -135,18 +135,18 @@ def relevance_over_epochs(
         if truth is not None:
             out["share_by_window"].append(relevance_mass_score(truth, relevance, average=False))
         out["relevance"].append(relevance)
-    final = _ranks(out["relevance"][-1])
-    by_window = np.array([_correlation(_ranks(relevance), final) for relevance in out["relevance"]])
+    final = unit_ranks(out["relevance"][-1])
+    by_window = np.array([correlate(unit_ranks(relevance), final) for relevance in out["relevance"]])
     curves = Bunch(
         epochs=np.array(list(files)),
         accuracy=np.array(out["accuracy"]),
-        rank_correlation=_mean(by_window),
+        rank_correlation=mean_known(by_window),
         rank_correlation_by_window=by_window,
         n_constant=np.isnan(by_window).sum(1),
     )
     if truth is not None:
         curves.share_by_window = np.array(out["share_by_window"])
-        curves.share = _mean(curves.share_by_window)
+        curves.share = mean_known(curves.share_by_window)
         curves.chance = float(np.nanmean(chance_level(truth, out["relevance"][-1], average=False)))
     if keep_relevance:
         curves.relevance = np.stack(out["relevance"])
@@ -184,21 +184,3 @@ def _accuracy(classifier: Any, logits: np.ndarray, y: np.ndarray) -> float:
     else:
         code = logits.argmax(1)
     return float((classifier.classes_[code] == y).mean())
-
-
-def _ranks(relevance: np.ndarray) -> np.ndarray:
-    """Return the ranks of each window's samples, centred, with ties at their mean."""
-    ranks = rankdata(relevance.reshape(len(relevance), -1), axis=1)
-    return ranks - ranks.mean(1, keepdims=True)
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return Spearman's correlation of each window, NaN where one side is constant."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean over windows without those that are NaN; NaN where all are."""
-    count = np.isfinite(values).sum(1)
-    return np.where(count, np.nansum(values, axis=1) / np.maximum(count, 1), np.nan)
