@@ -10,6 +10,7 @@ from ._integrated_gradients import INNVESTIGATE_IG, IntegratedGradients
 from ._lrp import INNVESTIGATE_PRESET_A, INNVESTIGATE_PRESET_A_FLAT, LRP
 from ._mask import VIJAYARANGAN_2020, VIJAYARANGAN_2020_ASSUMED, MaskDeletion
 from ._occlusion import Occlusion
+from ._provenance import Provenance
 from ._record import explain_record
 from ._sanity import label_randomisation, weight_randomisation
 from ._shap import ShapExplainer
@@ -28,6 +29,7 @@ __all__ = [
     "IntegratedGradients",
     "MaskDeletion",
     "Occlusion",
+    "Provenance",
     "Saliency",
     "ShapExplainer",
     "SmoothGrad",

@@ -20,16 +20,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..classifiers import ECGClassifier
 from ..utils._batching import map_batches
+from ..utils._digest import array_digest
 from ..utils._docs import fill_doc
 from ..utils._random import cudnn
 from ..utils._transformer import ECGTransformerMixin
 from ..utils._twin import plain_torch, private_twin
 from ..utils._validation import check_ecg, check_fs, check_number, is_2d
+from ._provenance import provenance_of
 
 _WRONG_KIND = (
     "estimator must be an ECGClassifier, or a Pipeline, search or FrozenEstimator that ends in one; got {}. "
     "ECGClassifier.from_module takes a torch module that is trained"
 )
+_COMMON = {"relevance", "relevance_kind", "target", "score", "logits", "data", "flat", "extreme"}
 _EXTREME = 100.0  # no ECG in mV comes near it: the data are in another unit, or an artefact
 
 
@@ -251,7 +254,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
             Of the shape of the network's input: (n_samples, n_timesteps) for 2-D X, else (n_samples, n_leads,
             n_timesteps).
         """
-        return self.explain(X).relevance
+        return self._warned(X, None)[0].relevance
 
     @fill_doc
     def explain(self, X: Any, *, target: Any = None) -> Bunch:
@@ -271,22 +274,40 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
             n_outputs; of the whole network), ``data`` (the network's input, read-only), ``flat`` (n_samples, n_leads;
             leads that are constant), ``extreme`` (n_samples; beyond 100 in absolute value, so hardly mV), for
             multi-label classifiers ``above_threshold`` (n_samples), and the
-            method's own diagnostics.
+            method's own diagnostics; and ``provenance`` (:class:`~skecg.explain.Provenance`, how the result was made).
 
         Raises
         ------
         ValueError
             For X that does not fit, or a target that is no label of the classifier.
         """
+        result, doubts = self._warned(X, target)
+        own = {name: value for name, value in result.items() if name not in _COMMON}
+        result.provenance = provenance_of(
+            self,
+            function=f"{type(self).__name__}.explain",
+            given={"shape": result.data.shape, "sha256": array_digest(result.data), "fs": self._known_fs()},
+            target=self.target if target is None else target,
+            labels=result.target,
+            diagnostics={**own, "doubts": {text: len(rows) for rows, text in doubts}},
+        )
+        return result
+
+    def _warned(self, X: Any, target: Any) -> tuple[Bunch, list[tuple[np.ndarray, str]]]:
+        """Return what ``_explain`` does, and warn of what is doubtful."""
         result, doubts = self._explain(X, target)
         for rows, text in doubts:
             warnings.warn(
                 f"{type(self).__name__}: in {len(rows)} of {len(result.target)} windows (first {rows[:10].tolist()}) "
                 f"{text}",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return result
+        return result, doubts
+
+    def _known_fs(self) -> float | None:
+        """Return fs (Hz), the explainer's or else the classifier's; None where neither says it."""
+        return self.fs if self.fs is not None else unwrap(self._fitted())[1].fs
 
     def _explain(self, X: Any, target: Any) -> tuple[Bunch, list[tuple[np.ndarray, str]]]:
         """Return the result of ``explain``, and the windows (rows) that are doubtful with the reason."""

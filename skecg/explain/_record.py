@@ -22,12 +22,14 @@ from sklearn.utils import Bunch
 from ..classifiers import ECGClassifier
 from ..datasets import read_record
 from ..datasets._records import find_leads
+from ..utils._digest import weights_digest
 from ..utils._validation import check_fs, check_number, check_option
 from ._base import BaseExplainer, layers_by_name, unwrap
-from ._store import MemoryStore, NpyStore, ZarrStore, import_zarr, read_facts
+from ._provenance import Provenance, provenance_of
+from ._store import PROVENANCE, MemoryStore, NpyStore, ZarrStore, import_zarr, read_facts
 
 _BATCHES = 4  # batches in a block, which is what is lost by a kill; more only grow the peak memory
-_FORMAT = 2
+_FORMAT = 3
 _SIGNAL = (".hea", ".dat", ".mat")
 _NOT_WORK = ("estimator", "verbose")  # neither changes a result; the estimator is told by weights and steps
 
@@ -114,6 +116,8 @@ def explain_record(
             Windows left out.
         doubts : dict of int
             Windows whose explanation is empty or doubtful, by the reason.
+        provenance : Provenance
+            How the result was made; ``provenance.json`` in ``out``.
         path : pathlib.Path or None
             Where the arrays lie.
 
@@ -178,7 +182,7 @@ def explain_record(
         "explainer": type(explainer).__name__,
         "parameters": {k: _told(v) for k, v in parameters.items() if k not in _NOT_WORK},
         "network": repr(classifier.module_),
-        "weights": _digest_of(classifier.module_.state_dict()),
+        "weights": weights_digest(classifier.module_),
         "classes": [[type(label).__name__, str(label)] for label in classifier.classes_],
         "multilabel": bool(classifier.multilabel_),
         "cut": np.asarray(classifier._cut()).tolist(),
@@ -215,6 +219,7 @@ def explain_record(
                 "changed or copied since counts as another): delete it or pass another out"
             )
         arrays, facts = _kind(path).load(path), found
+        provenance = Provenance.from_json(path / PROVENANCE)
     else:
         shapes = {
             "relevance": ((classifier.n_leads_, source.length), np.float32),
@@ -230,8 +235,21 @@ def explain_record(
             store = _kind(path)(path, shapes, digest)
         block = _BATCHES * explainer.batch_size
         counts = _run(quiet, classifier, source, start, n, block, blend, target, store, bool(verbose))
-        arrays = store.finish({**facts, "doubts": dict(counts)})
         facts["doubts"] = dict(counts)
+        explained = np.asarray(store.arrays["code"])[:, 1]
+        provenance = provenance_of(
+            explainer,
+            function="explain_record",
+            given={"record": work["record"], "fs": source.fs, "leads": source.lead_names},
+            target=explainer.target if target is None else target,
+            labels=classifier.classes_[explained[explained >= 0]],
+            diagnostics={"doubts": facts["doubts"], "n_missing": int((explained < 0).sum())},
+            seed=getattr(quiet, "random_state", None),
+            stride=facts["stride"],
+            blend=blend,
+            digest=digest,
+        )
+        arrays = store.finish(facts, provenance)
 
     classes = np.array([*facts["classes"], ""])
     code = np.asarray(arrays["code"])
@@ -252,6 +270,7 @@ def explain_record(
         record=facts["record"],
         n_missing=int((code[:, 0] < 0).sum()),
         doubts=facts["doubts"],
+        provenance=provenance,
         path=path,
     )
     _warn(result, type(explainer).__name__)
@@ -419,14 +438,6 @@ class _Source:
                 digest.update(np.ascontiguousarray(self.data[self.rows, a : a + (1 << 20)]))
             facts = digest.hexdigest()
         return [self.name, self.fs, self.lead_names, self.length, facts]
-
-
-def _digest_of(state: Mapping[str, Any]) -> str:
-    """Return a digest of weights."""
-    digest = hashlib.sha256()
-    for name, tensor in state.items():
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _kind(path: Path) -> Callable:

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ..utils._files import PART, replace_file
+from ._provenance import Provenance
+
 STATE = "state.npz"
 FACTS = "result.json"
-PART = ".part"
+PROVENANCE = "provenance.json"
 _CHUNK = 1 << 16  # samples, or windows, in a chunk of a zarr array
 
 
@@ -34,7 +37,7 @@ class MemoryStore:
     def commit(self, state: Mapping[str, np.ndarray]) -> None:
         """Do nothing: memory is lost with the process."""
 
-    def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(self, facts: Mapping[str, Any], provenance: Provenance) -> dict[str, Any]:
         """Return the arrays."""
         return self.arrays
 
@@ -59,8 +62,8 @@ class NpyStore:
 
     def _refuse_strangers(self) -> None:
         """Raise ValueError where what lies under our name is not ours, before anything is deleted."""
-        ours = {*(f"{name}.npy" for name in self.shapes), *self.shapes, "zarr.json", STATE, FACTS}
-        ours |= {name + PART for name in (STATE, FACTS)}
+        ours = {*(f"{name}.npy" for name in self.shapes), *self.shapes, "zarr.json", STATE, FACTS, PROVENANCE}
+        ours |= {name + PART for name in (STATE, FACTS, PROVENANCE)}
         strange = [self.part.name] if self.part.is_file() else []
         if self.part.is_dir():
             strange = [f.name for f in self.part.iterdir() if f.name not in ours and not f.name.endswith(".partial")]
@@ -109,7 +112,7 @@ class NpyStore:
     def commit(self, state: Mapping[str, np.ndarray]) -> None:
         """Bring data to the disk, then the state."""
         self._flush()
-        _replace(self.part / STATE, lambda file: np.savez(file, digest=self.digest, **state))
+        replace_file(self.part / STATE, lambda file: np.savez(file, digest=self.digest, **state))
         self._reopen()
 
     def _flush(self) -> None:
@@ -121,11 +124,12 @@ class NpyStore:
         self.arrays.clear()
         self.arrays = self._open(create=False)
 
-    def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(self, facts: Mapping[str, Any], provenance: Provenance) -> dict[str, Any]:
         """Give the folder its name and return its arrays, mapped for reading."""
         self._flush()
         self.arrays.clear()
-        _replace(self.part / FACTS, lambda file: file.write(json.dumps(facts, indent=1).encode()))
+        replace_file(self.part / FACTS, lambda file: file.write(json.dumps(facts, indent=1).encode()))
+        provenance.to_json(self.part / PROVENANCE)
         os.replace(self.part, self.out)
         (self.out / STATE).unlink(missing_ok=True)  # after it: a kill between the two costs nothing
         return self.load(self.out)
@@ -178,17 +182,3 @@ def read_facts(out: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{out} exists and is no result of explain_record: pass another out")
     return json.loads(path.read_text())
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write a file under another name, bring it to the disk, then give it its own."""
-    part = path.with_name(path.name + PART)
-    try:
-        with open(part, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

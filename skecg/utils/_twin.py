@@ -14,7 +14,8 @@ from ._random import PROCESS_LOCK
 
 # A child forked after a backward pass hangs in autograd (its worker threads are not forked), so it is told instead.
 _state = {"backward_in_parent": False, "backward_here": False}
-os.register_at_fork(after_in_child=lambda: _state.update(backward_in_parent=_state["backward_here"]))
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=lambda: _state.update(backward_in_parent=_state["backward_here"]))
 
 
 def private_twin(module: nn.Module) -> nn.Module:
