@@ -21,6 +21,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.history import History
 
+from ..utils._stored import WindowCube
 from ..utils._validation import check_number
 
 _FORMAT = 1
@@ -28,14 +29,18 @@ _PART = ".part"  # ends the name of a file that is being written
 _TRIES = 3
 
 
-def fit_digest(parameters: dict[str, Any], *arrays: np.ndarray | None) -> str:
-    """Return a name for a fit: equal for equal parameters and data, and for nothing else."""
+def fit_digest(parameters: dict[str, Any], *arrays: np.ndarray | WindowCube | None) -> str:
+    """Return a name for a fit: equal for equal parameters and data, on disk or in memory, and for nothing else."""
     digest = hashlib.sha256(repr(sorted((k, _stable(v)) for k, v in parameters.items())).encode())
     for array in arrays:
         if array is None:
             digest.update(b"none")
             continue
         digest.update(repr((array.shape, array.dtype.str)).encode())
+        if isinstance(array, WindowCube):
+            for rows in array.blocks():
+                digest.update(np.ascontiguousarray(array[rows]).data)
+            continue
         digest.update(repr(array.tolist()).encode() if array.dtype == object else np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
 

@@ -22,22 +22,24 @@ from ..utils._random import isolated_rng
 from ..utils._twin import plain_torch, private_twin
 from ..utils._validation import check_ecg, check_number, check_weights, draw_seed
 from ._build import build_net, take_up
+from ._callbacks import Interrupted, WatchedFitMixin
 from ._checkpoints import Checkpoints, fit_digest
 from ._modules import check_logits
 from ._parameters import PartsMixin, restored_on_error
 from ._split import validation_split
 from ._targets import check_target, decision_cut, encode, find_classes
-from ._training import ECGDataset, Interrupted, TrainingNet, resolve_device
+from ._training import ECGDataset, TrainingNet, check_stored, resolve_device
 from ._weights import loss_weights
 
 
 @fill_doc
-class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
+class ECGClassifier(WatchedFitMixin, ClassifierMixin, PartsMixin, BaseEstimator):
     """Train a network on ECG windows, as a scikit-learn classifier.
 
     The network is torch's, its training skorch's, the interface scikit-learn's: pipelines, cross-validation, grid
     search over ``module``, ``module__width`` or ``optimizer__weight_decay``, ``clone`` and pickle work as with any
-    classifier. X is (n_samples, n_leads, n_timesteps), or (n_samples, n_timesteps) for one lead, in mV.
+    classifier. X is (n_samples, n_leads, n_timesteps), or (n_samples, n_timesteps) for one lead, in mV. A memory-mapped
+    or zarr X, or :class:`~skecg.datasets.StoredWindows`, stays on disk: batches of it are read.
 
     Parameters
     ----------
@@ -259,7 +261,6 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
-    # -- training -----------------------------------------------------------------------------------------------------
     @fill_doc
     def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> ECGClassifier:
         """Train anew, or go on with ``warm_start``.
@@ -285,7 +286,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
             For X, y, groups or parameters that do not fit, with what was expected.
         """
         resume = self.warm_start and hasattr(self, "net_")
-        with restored_on_error(self):
+        with restored_on_error(self), self._watched(X, y, sample_weight):
             return self._train(X, y, sample_weight, groups, self.max_epochs, resume, self.early_stopping)
 
     @fill_doc
@@ -323,7 +324,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
     ) -> ECGClassifier:
         name = type(self).__name__
         self._check_parameters()
-        X = check_ecg(self, X, reset=not resume)
+        X = check_ecg(self, X, reset=not resume, lazy=True)
         if y is None:
             raise ValueError(f"{name} requires y to be passed, but the target y is None")
         columns, y = getattr(y, "columns", None), check_target(y)
@@ -339,6 +340,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         groups = None if groups is None else np.unique(column_or_1d(groups), return_inverse=True)[1]
         kept = np.flatnonzero(weight)  # a row of zero weight is a row that is not there
         loss_weight = loss_weights(self.class_weight, self.classes_, codes[kept], weight[kept])
+        check_stored(X)
 
         seed = self._seed if resume else draw_seed(self.random_state)
         checkpoints = None
@@ -364,6 +366,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
         target = codes if codes.ndim == 1 else codes.astype(np.float32)
         sets = tuple(None if p is None else ECGDataset(X, target, by_row, kept[p]) for p in (train, held))
 
+        self._seed, self.checkpoint_folder_ = seed, None if checkpoints is None else checkpoints.folder
         device = self.device_ if resume else resolve_device(self.device)
         done = len(self.net_.history) if resume else 0
         start = (seed + 7919 * done) % 2**31  # each further partial_fit draws from a seed of its own
@@ -375,16 +378,15 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
                 probe = np.repeat(X[kept[:2]], 2, axis=0)[:2]
                 check_logits(partial(self._logits, net=net), type(net.module_).__name__, probe, self.n_outputs_)
             try:
-                net.run(sets, epochs, self.augment, start, checkpoints, bool(self.verbose))
+                net.run(sets, epochs, self.augment, start, checkpoints, bool(self.verbose), self._epochs)
             except Interrupted as stop:
                 raise KeyboardInterrupt from stop.__cause__
-        self._seed, self.checkpoint_folder_ = seed, None if checkpoints is None else checkpoints.folder
         self._finish(net, np.array([], dtype=int) if held is None else np.sort(kept[held]))
         return self
 
     def _finish(self, net: TrainingNet, validation_indices: np.ndarray) -> None:
         """Become fitted, only now that nothing can fail any more."""
-        loss = net.history[-1]["train_loss"] if len(net.history) else 0.0
+        loss = net.history[-1].get("train_loss", 0.0) if len(net.history) else 0.0  # none of an epoch cut short
         if not np.isfinite(loss):
             warnings.warn(
                 f"training has diverged: the last epoch's loss is {loss}; try a smaller lr than {self.lr!r}",
@@ -425,7 +427,7 @@ class ECGClassifier(ClassifierMixin, PartsMixin, BaseEstimator):
 
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return self._logits(check_ecg(self, X, reset=False))
+        return self._logits(check_ecg(self, X, reset=False, lazy=True))
 
     @fill_doc
     def decision_function(self, X: Any) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,6 +42,7 @@ class PartsMixin:
                 f"{type(self).__name__}() got unexpected parameters {unknown}; parameters of the parts start with "
                 f"{', '.join(PREFIXES)}"
             )
+        _check_names(given, type(self).__name__, TypeError)
         self._dunder = given
 
     def _parts(self, prefix: str) -> dict[str, Any]:
@@ -80,8 +81,14 @@ class PartsMixin:
         -------
         self : estimator
             Itself.
+
+        Raises
+        ------
+        ValueError
+            For a parameter that there is not, and for a name that is none of Python's.
         """
         dunder = {k: params.pop(k) for k in list(params) if k.startswith(PREFIXES)}
+        _check_names(dunder, type(self).__name__, ValueError)
         super().set_params(**params)
         self._dunder = {**self._dunder, **dunder}
         return self
@@ -128,6 +135,13 @@ class PartsMixin:
             for name in (now.keys() | then.keys()) - _AFTER_FIT
             if name not in now or name not in then or not _same(now[name], then[name])
         )
+
+
+def _check_names(given: Iterable[str], name: str, error: type[Exception]) -> None:
+    """Raise an error for names that could not be written as keywords: notebooks show them inside of a script."""
+    odd = [key for key in given if not key.isidentifier()]
+    if odd:
+        raise error(f"{name} cannot have parameters {odd}: names are letters, digits and underscores")
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -29,7 +29,6 @@ def validation_split(
         All False when no such split exists.
     """
     n = len(y)
-    labels = np.eye(y.max() + 1, dtype=np.int64)[y] if y.ndim == 1 else np.asarray(y, dtype=np.int64)
     if groups is None and y.ndim == 1:
         held = np.zeros(n, dtype=bool)
         for code in np.unique(y):
@@ -37,8 +36,14 @@ def validation_split(
             held[rows[: min(max(1, round(fraction * len(rows))), len(rows) - 1)]] = True
         return held
     codes = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    counts = np.zeros((codes.max() + 1, labels.shape[1] + 1))
-    np.add.at(counts, codes, np.c_[labels, np.ones(n, dtype=np.int64)])  # label counts and size, by group
+    # label counts and, last, size, by group
+    if y.ndim == 1:
+        counts = np.zeros((codes.max() + 1, y.max() + 2))
+        np.add.at(counts, (codes, y), 1)
+    else:
+        counts = np.zeros((codes.max() + 1, y.shape[1] + 1))
+        np.add.at(counts[:, :-1], codes, y)
+    counts[:, -1] = np.bincount(codes)
     total, best, best_gap = counts.sum(0), None, np.inf
     for _ in range(_TRIES if groups is not None else 1):
         left, chosen = total.copy(), []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -11,6 +12,11 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
+
+from ..utils._stored import WindowCube
+from ._callbacks import EpochTasks, Interrupted, StopWhenAsked
+
+_RECORDERS = ("epoch_timer", "train_loss", "valid_loss")  # skorch's own callbacks that write into the history
 
 
 def resolve_device(device: str) -> str:
@@ -30,10 +36,25 @@ def resolve_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def check_stored(X: Any) -> None:
+    """Read windows on disk once, before anything is trained; nothing is done with an array in memory.
+
+    Raises
+    ------
+    ValueError
+        For the first window that is not finite in float32.
+    """
+    if isinstance(X, WindowCube):
+        X.check()
+        slow = X.slow_chunks()
+        if slow is not None:
+            warnings.warn(slow, UserWarning, stacklevel=4)
+
+
 class ECGDataset(torch.utils.data.Dataset):
     """Rows ``index`` of arrays that are never copied as a whole; a batch is one fancy-indexing call."""
 
-    def __init__(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, index: np.ndarray) -> None:
+    def __init__(self, X: np.ndarray | WindowCube, y: np.ndarray, weight: np.ndarray, index: np.ndarray) -> None:
         self.X, self.y, self.weight, self.index = X, y, weight, index
 
     def __len__(self) -> int:
@@ -87,19 +108,23 @@ class Batches:
         return out.to(torch.float32)
 
 
-class Interrupted(BaseException):
-    """Ctrl-C during training; a KeyboardInterrupt would be taken by skorch for an early stop and lost."""
-
-
 class TrainingNet(NeuralNet):
     """The skorch net: our batches, weighted loss on logits, and the split that is handed over."""
 
     # Of one run alone, and so not parameters: skorch would pickle and report those.
     augment: Callable | None = None
     augment_generator: torch.Generator | None = None
+    own_callbacks: list | None = None
 
     def run(
-        self, sets: tuple, epochs: int, augment: Callable | None, seed: int, checkpoints: Any, verbose: bool
+        self,
+        sets: tuple,
+        epochs: int,
+        augment: Callable | None,
+        seed: int,
+        checkpoints: Any,
+        verbose: bool,
+        watcher: EpochTasks | None = None,
     ) -> None:
         """Train for some epochs; what belongs to this run alone is taken off the net again.
 
@@ -117,10 +142,12 @@ class TrainingNet(NeuralNet):
             Writes the epochs, and may hold a state to go on from.
         verbose : bool
             Whether to show a progress bar.
+        watcher : EpochTasks, default=None
+            Tells scikit-learn's callbacks.
         """
         from tqdm.auto import tqdm
 
-        callbacks = self.callbacks_
+        callbacks = self.own_callbacks = self.callbacks_
         self.augment, self.augment_generator = augment, torch.Generator().manual_seed(seed)
         if checkpoints is not None:
             epochs -= checkpoints.restore(self)
@@ -130,11 +157,15 @@ class TrainingNet(NeuralNet):
                 self.callbacks_ = [*callbacks, ("progress", Progress(bar))] if verbose else list(callbacks)
                 if checkpoints is not None:  # last, so that it finds the others' states as an epoch leaves them
                     self.callbacks_.append(("checkpoints", checkpoints))
+                if watcher is not None:
+                    behind = sum(name in _RECORDERS for name, _ in callbacks)  # skorch puts them first
+                    self.callbacks_.insert(behind, ("tasks", watcher))
+                    self.callbacks_.append(("stop", StopWhenAsked(watcher)))
                 self.max_epochs = epochs
                 self.partial_fit(sets)
         finally:
             self.callbacks_ = callbacks
-            self.augment = self.augment_generator = None
+            self.augment = self.augment_generator = self.own_callbacks = None
             self.optimizer_.zero_grad(set_to_none=True)  # else a gradient of the network's size stays in memory
 
     def get_split_datasets(self, X: Any, y: Any = None, **params: Any) -> Any:

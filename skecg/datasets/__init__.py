@@ -1,5 +1,6 @@
 """Databases of ECG by name, records of your own, and windows cut from them."""
 
+from ..utils._stored import StoredWindows
 from ._arrhythmia import fetch_mitdb, fetch_svdb, fetch_vfdb
 from ._challenge import load_challenge
 from ._concatenate import concatenate_windows
@@ -21,6 +22,7 @@ from ._synthetic import make_ecg
 __all__ = [
     "MissingFileError",
     "PaperCount",
+    "StoredWindows",
     "check_split",
     "concatenate_windows",
     "fetch_cpsc2018",

@@ -20,9 +20,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..classifiers import ECGClassifier
 from ..utils._batching import map_batches
+from ..utils._callbacks import CallbacksMixin, fit_part, fit_task
 from ..utils._digest import array_digest
+from ..utils._display import DisplayMixin
 from ..utils._docs import fill_doc
 from ..utils._random import cudnn
+from ..utils._stored import WindowCube
 from ..utils._transformer import ECGTransformerMixin
 from ..utils._twin import plain_torch, private_twin
 from ..utils._validation import check_ecg, check_fs, check_number, is_2d
@@ -109,7 +112,7 @@ class TargetScore:
         return chosen - logits.scatter(1, target[:, None], -torch.inf).logsumexp(1)
 
 
-class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
+class BaseExplainer(DisplayMixin, CallbacksMixin, MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
     """Base of the explainers; a subclass defines ``_explain_batch`` and ``relevance_kind``.
 
     ``_explain_batch(net, x, given, score, **context)`` gets the private twin, a tensor (n, n_leads, n_timesteps), the
@@ -144,24 +147,26 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         ValueError
             Where the classifier's parameters were changed after its fit, or y is missing for one that is not fitted.
         """
-        self._check_parameters()
-        self._check_kind()
-        if is_fitted(self.estimator):
-            unwrap(self.estimator)
-            self._refuse_changed()
-            self.estimator_ = self.estimator
-        else:
-            if y is None:
-                raise ValueError(
-                    f"{type(self).__name__} requires y to be passed, but the target y is None: its estimator is not "
-                    "fitted. Pass labels; or, where a fit was lost to clone (as in a search), wrap the fitted "
-                    "classifier in sklearn.frozen.FrozenEstimator"
-                )
-            routed = process_routing(self, "fit", **fit_params) if _routing() else None
-            params = fit_params if routed is None else routed.estimator.fit
-            self.estimator_ = clone(self.estimator).fit(X, y, **params)
-            unwrap(self.estimator_)
-        self._network_input(X, reset=True)
+        fitted = is_fitted(self.estimator)
+        with fit_task(self, X, y, max_subtasks=0 if fitted else 1) as task:
+            self._check_parameters()
+            self._check_kind()
+            if fitted:
+                unwrap(self.estimator)
+                self._refuse_changed()
+                self.estimator_ = self.estimator
+            else:
+                if y is None:
+                    raise ValueError(
+                        f"{type(self).__name__} requires y to be passed, but the target y is None: its estimator is "
+                        "not fitted. Pass labels; or, where a fit was lost to clone (as in a search), wrap the "
+                        "fitted classifier in sklearn.frozen.FrozenEstimator"
+                    )
+                routed = process_routing(self, "fit", **fit_params) if _routing() else None
+                params = fit_params if routed is None else routed.estimator.fit
+                self.estimator_ = fit_part(task, clone(self.estimator), X, y, **params)
+                unwrap(self.estimator_)
+            self._network_input(X, reset=True)
         return self
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -230,7 +235,9 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
         before, classifier = unwrap(self._fitted())
         # the explainer's own X and the network's may differ in length (a resampler before it), so each is checked
         if reset or hasattr(self, "n_features_in_"):
-            check_ecg(self, X, reset=reset)
+            cube = check_ecg(self, X, reset=reset, lazy=True)
+            if isinstance(cube, WindowCube) and before:
+                cube.check()  # as an array in memory is: a step before the classifier might hide what is not finite
         for steps in before:
             X = steps.transform(X) if len(steps) else X
         return check_ecg(classifier, X, reset=False), classifier, is_2d(X)
@@ -344,7 +351,7 @@ class BaseExplainer(MetaEstimatorMixin, ECGTransformerMixin, BaseEstimator):
             target=classifier.classes_[index],
             data=_read_only(data[:, 0] if flat else data),
             flat=np.ptp(data, axis=-1) == 0,
-            extreme=(np.abs(data) > _EXTREME).any((1, 2)),
+            extreme=(data.max((1, 2)) > _EXTREME) | (data.min((1, 2)) < -_EXTREME),
             **out,
         )
         result.update(self._notes(context))

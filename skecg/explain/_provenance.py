@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from numbers import Integral, Real
 from pathlib import Path
+from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
+import joblib
 import numpy as np
 import torch
 
+from ..classifiers._checkpoints import _stable as stable_repr
 from ..utils._digest import array_digest, library_versions, weights_digest
 from ..utils._files import replace_file
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _LONG = 2000  # characters of a repr
+_OF_A_MACHINE = {"verbose", "checkpoint_dir", "checkpoint_epochs"}  # no result depends on them, and one is a folder
 
 
 class Provenance(dict):
@@ -183,7 +187,7 @@ def provenance_of(
         "multilabel": bool(classifier.multilabel_),
         "threshold": classifier.threshold,
         "training": {
-            "parameters": {k: v for k, v in classifier.get_params(deep=False).items() if k != "verbose"},
+            "parameters": {k: v for k, v in classifier.get_params(deep=False).items() if k not in _OF_A_MACHINE},
             "seed": classifier._seed,
             "n_epochs": classifier.n_epochs_,
         },
@@ -209,11 +213,47 @@ def provenance_of(
 
 
 def _step(step: Any) -> dict[str, Any]:
-    """Return the class and parameters of a step, and a digest of what it learned."""
-    import joblib
-
     parameters = step.get_params(deep=False) if hasattr(step, "get_params") else {}
-    return {"class": type(step).__name__, "parameters": parameters, "learned": joblib.hash(step)}
+    return {"class": type(step).__name__, "parameters": parameters, "learned": state_digest(step)}
+
+
+def state_digest(step: Any) -> str:
+    """Return a digest of an estimator: its parameters, and what it learned.
+
+    Parameters
+    ----------
+    step : estimator
+        It may hold what cannot be pickled, such as a function that was written in place.
+
+    Returns
+    -------
+    digest : str
+        Hexadecimal digits, the same in every process.
+    """
+    try:
+        return joblib.hash(step)
+    except (PicklingError, TypeError, AttributeError):
+        return joblib.hash(_state(step, ()))
+
+
+def _state(value: Any, above: tuple[int, ...]) -> Any:
+    """Return what an object holds as something that can be hashed; functions are told by what they do."""
+    if id(value) in above:
+        return "above"  # it holds itself
+    above = (*above, id(value))
+    if isinstance(value, Mapping):
+        return {repr(name): _state(part, above) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_state(part, above) for part in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value
+    if torch.is_tensor(value):
+        return value.detach().cpu().numpy()
+    if callable(value) and not hasattr(type(value), "get_params"):
+        return stable_repr(value)
+    if hasattr(value, "__dict__"):
+        return [type(value).__qualname__, _state(vars(value), above)]
+    return _ADDRESS.sub("", repr(value))
 
 
 def _counts(labels: Any) -> dict[str, int]:
@@ -265,7 +305,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, torch.nn.Module):
         return {"module": type(value).__name__, "weights_sha256": weights_digest(value)}
     if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
+        # a function that has no name of its own is told by what it does
+        return stable_repr(value) if "<" in value.__qualname__ else f"{value.__module__}.{value.__qualname__}"
     return _ADDRESS.sub("", repr(value))[:_LONG]
 
 

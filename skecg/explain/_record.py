@@ -25,7 +25,7 @@ from ..datasets._records import find_leads
 from ..utils._digest import weights_digest
 from ..utils._validation import check_fs, check_number, check_option
 from ._base import BaseExplainer, layers_by_name, unwrap
-from ._provenance import Provenance, provenance_of
+from ._provenance import Provenance, provenance_of, state_digest
 from ._store import PROVENANCE, MemoryStore, NpyStore, ZarrStore, import_zarr, read_facts
 
 _BATCHES = 4  # batches in a block, which is what is lost by a kill; more only grow the peak memory
@@ -186,7 +186,7 @@ def explain_record(
         "classes": [[type(label).__name__, str(label)] for label in classifier.classes_],
         "multilabel": bool(classifier.multilabel_),
         "cut": np.asarray(classifier._cut()).tolist(),
-        "steps": [joblib.hash(steps) for steps in before],  # what they learned included
+        "steps": [state_digest(step) for steps in before for _, step in steps.steps],  # what they learned included
         "target": repr(explainer.target if target is None else target),
         "record": source.identity(),
         "window": n,
@@ -236,7 +236,7 @@ def explain_record(
         block = _BATCHES * explainer.batch_size
         counts = _run(quiet, classifier, source, start, n, block, blend, target, store, bool(verbose))
         facts["doubts"] = dict(counts)
-        explained = np.asarray(store.arrays["code"])[:, 1]
+        explained = np.array(store.arrays["code"])[:, 1]  # a copy: no file stays mapped
         provenance = provenance_of(
             explainer,
             function="explain_record",

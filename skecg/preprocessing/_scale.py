@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..utils._callbacks import fit_task
 from ..utils._docs import fill_doc
 from ..utils._transformer import WindowTransformer
 from ..utils._validation import check_ecg, check_option
@@ -97,10 +98,11 @@ class ECGScaler(WindowTransformer):
         self : ECGScaler
             Itself.
         """
-        self._check_parameters()
-        cube = check_ecg(self, X, reset=True)
-        if self.per == "dataset":
-            self.center_, self.scale_ = self._learn(cube)
+        with fit_task(self, X, y):
+            self._check_parameters()
+            cube = check_ecg(self, X, reset=True)
+            if self.per == "dataset":
+                self.center_, self.scale_ = self._learn(cube)
         return self
 
     def _check_parameters(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ..utils._display import DisplayMixin
 from ._rows import N_KIND
 from ._statistics import CohortStatistics
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class CohortMixin:
+class CohortMixin(DisplayMixin):
     """Statistics of the classes, for a class that keeps ``_rows``, ``_seed`` and ``_formed`` once fitted."""
 
     @property
@@ -191,6 +192,12 @@ class CohortMixin:
 
     def _ecg_statistics(self, name: str) -> CohortStatistics:
         return self._of_beats(name, getattr(self, "_rows", None) and self._rows.layout.ecg == "given").of_ecg()
+
+
+# Formed when they are asked for, which in a notebook is for ``summary`` and not for the display.
+CohortMixin._costly = frozenset(
+    name for name, value in vars(CohortMixin).items() if isinstance(value, property) and name != "classes_"
+)
 
 
 class _Formed:

@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from ._stored import WindowCube
+
 T = TypeVar("T")
 
 
 def map_batches(
     function: Callable[..., Any],
-    X: np.ndarray,
+    X: np.ndarray | WindowCube,
     batch_size: int,
     device: str | torch.device,
     *extra: np.ndarray,
@@ -30,8 +32,8 @@ def map_batches(
     function : callable
         Gets a tensor on ``device`` and the same rows of each extra array; returns an array of one row a window, or a
         dict of such arrays.
-    X : ndarray of shape (n_samples, ...)
-        Left as it is.
+    X : ndarray of shape (n_samples, ...), or WindowCube
+        Left as it is; windows on disk are read batch by batch.
     batch_size : int
         Rows in a batch; halved, down to one row, when memory does not suffice.
     device : str or torch.device

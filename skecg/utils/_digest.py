@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 _BLOCK = 1 << 24  # bytes that are hashed at once: an array need not lie in memory as a whole
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "skorch", "joblib", "wfdb")
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "skorch", "joblib", "wfdb", "captum", "shap")
 
 
 def array_digest(array: np.ndarray) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ._callbacks import CallbacksMixin, fit_task
 from ._validation import check_ecg, is_2d
 
 
@@ -66,7 +67,7 @@ def _only_2d(wrapped: Callable) -> Callable:
 ECGTransformerMixin.fit_transform = _only_2d(ECGTransformerMixin.fit_transform)
 
 
-class WindowTransformer(ECGTransformerMixin, BaseEstimator):
+class WindowTransformer(CallbacksMixin, ECGTransformerMixin, BaseEstimator):
     """Base of the stateless steps: subclasses define ``_apply(cube)`` for (n_samples, n_leads, n_timesteps)."""
 
     def fit(self, X: Any, y: Any = None) -> WindowTransformer:
@@ -84,8 +85,9 @@ class WindowTransformer(ECGTransformerMixin, BaseEstimator):
         self : estimator
             Itself.
         """
-        self._check_parameters()
-        check_ecg(self, X, reset=True)
+        with fit_task(self, X, y):
+            self._check_parameters()
+            check_ecg(self, X, reset=True)
         return self
 
     def transform(self, X: Any) -> np.ndarray:

@@ -12,6 +12,8 @@ from sklearn.utils import check_array as _check_array
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from ._stored import WindowCube, as_stored
+
 # No recording has more leads than this with fewer time steps than leads: such a shape has its axes swapped.
 _MANY_LEADS = 32
 
@@ -27,7 +29,9 @@ def check_array(*args: Any, **kwargs: Any) -> np.ndarray:
         return _check_array(*args, **kwargs)
 
 
-def check_ecg(estimator: Any, X: Any, *, reset: bool, ensure_all_finite: bool = True) -> np.ndarray:
+def check_ecg(
+    estimator: Any, X: Any, *, reset: bool, ensure_all_finite: bool = True, lazy: bool = False
+) -> np.ndarray | WindowCube:
     """Return X as a float32 array (n_samples, n_leads, n_timesteps); set or compare the fitted sizes.
 
     scikit-learn counts ``X.shape[1]`` as features, which for 3-D input is the number of leads. skecg counts
@@ -43,11 +47,14 @@ def check_ecg(estimator: Any, X: Any, *, reset: bool, ensure_all_finite: bool = 
         True in ``fit``, False everywhere else.
     ensure_all_finite : bool, default=True
         Whether NaN and infinities are refused.
+    lazy : bool, default=False
+        Whether windows on disk (a memory map, a zarr array, StoredWindows) stay there: they are then read, cast and
+        checked for NaN and infinities when a batch of them is.
 
     Returns
     -------
-    cube : ndarray of shape (n_samples, n_leads, n_timesteps), float32
-        A view of X where X is float32 already.
+    cube : ndarray of shape (n_samples, n_leads, n_timesteps), float32, or WindowCube
+        A view of X where X is float32 already, on disk or in memory; a WindowCube for windows on disk where ``lazy``.
 
     Raises
     ------
@@ -65,12 +72,14 @@ def check_ecg(estimator: Any, X: Any, *, reset: bool, ensure_all_finite: bool = 
             X = X.astype(np.float64)
         except ValueError as error:
             raise TypeError(f"X must be numbers, ECG in mV; got an array of objects ({error})") from error
+    stored = as_stored(X)
     array = check_array(
-        X,
+        # of windows on disk only the shape is looked at here, at a stand-in that takes no memory
+        X if stored is None else np.broadcast_to(np.float32(0), stored.shape),
         dtype=np.float32,
         allow_nd=True,
         ensure_min_samples=1,
-        ensure_all_finite=ensure_all_finite,
+        ensure_all_finite=ensure_all_finite and stored is None,
         input_name="X",
         estimator=estimator,
     )
@@ -95,7 +104,10 @@ def check_ecg(estimator: Any, X: Any, *, reset: bool, ensure_all_finite: bool = 
     cube = array if array.ndim == 3 else array[:, None, :]
     if reset:
         estimator.n_leads_, estimator.n_timesteps_ = cube.shape[1:]
-    return cube
+    if stored is None:
+        return cube
+    windows = WindowCube(stored, ensure_all_finite)
+    return windows if lazy else windows.in_memory()
 
 
 def _check_axes(estimator: Any, name: str, shape: tuple[int, ...], reset: bool) -> None:

@@ -9,9 +9,11 @@ import pytest
 import torch
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skecg.classifiers import ECGClassifier
 from skecg.explain import GradCAM1D, IntegratedGradients, MaskDeletion, Provenance, SmoothGrad, explain_record
+from skecg.explain._provenance import state_digest
 from skecg.preprocessing import ECGScaler
 from skecg.utils._digest import array_digest, library_versions, weights_digest
 from tests.explain.test_contract import EXPLAINERS, make
@@ -81,6 +83,21 @@ def test_steps_tell_what_they_learned(toy, clf):
     assert step["class"] == "ECGScaler" and step["parameters"] and len(step["learned"]) == 32
     scaled = np.asarray(pipeline[0].transform(X), dtype=np.float32)
     assert told["input"]["sha256"] == array_digest(scaled)  # what the network saw
+
+
+def test_functions_written_in_place_are_told_apart(toy, clf):
+    digests, told = [], []
+    for gain in (1.0, 2.0, 2.0):
+        steps = make_pipeline(FunctionTransformer(lambda X, gain=gain: X * gain), FrozenEstimator(clf)).fit(*toy[:2])
+        told.append(GradCAM1D(steps).explain(toy[0][:3]).provenance)
+        digests.append(told[-1]["steps"][0]["learned"])
+    assert digests[0] != digests[1] == digests[2]
+    assert " at 0x" not in told[0].to_json() and "steps" in {n.partition(".")[0] for n in told[0].differences(told[1])}
+    step = FunctionTransformer(lambda X: X)
+    step.itself, step.learned_ = step, np.arange(5000.0)  # no circle is followed for ever, and arrays count whole
+    before = state_digest(step)
+    step.learned_[2500] = 0
+    assert state_digest(step) != before
 
 
 def test_target_seed_output_and_diagnostics(toy, clf):
