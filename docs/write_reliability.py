@@ -23,16 +23,18 @@ COMMANDS = {
     "kills": ["tests/datasets/kill_fetch.py", "--kills", "200"],
     "fuzz": ["tests/fuzz/run.py"],
     "long": ["tests/explain/kill_record.py", "--kills", "50"],
+    "cohort": ["tests/cohort/kill_cohort.py", "--kills", "20", "--seed", "0"],
 }
+PACKAGES = {"cohort": ("torch", "numpy", "joblib", "distributed", "zarr")}  # of the others: wfdb, torch, numpy
 
 
-def run(command: Sequence[str]) -> str:
+def run(command: Sequence[str], packages: Sequence[str]) -> str:
     """Return what a command prints, as a block of the page; an error where it fails."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    made = ", ".join(f"{name} {version(name)}" for name in ("wfdb", "torch", "numpy"))
+    made = ", ".join(f"{name} {version(name)}" for name in packages)
     text = done.stdout.strip()
     return f"```text\n$ python {' '.join(command)}\n{text}\n```\n\n{made}, Python {platform.python_version()}.\n"
 
@@ -44,7 +46,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=HERE / "reliability.md")
     options = parser.parse_args()
     for name in options.only.split(",") if options.only else COMMANDS:
-        block = run(COMMANDS[name])
+        block = run(COMMANDS[name], PACKAGES.get(name, ("wfdb", "torch", "numpy")))
         options.page.write_text(replace(options.page.read_text(encoding="utf-8"), name, block), encoding="utf-8")
 
 

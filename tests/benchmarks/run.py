@@ -25,6 +25,7 @@ from tests.benchmarks.page import Page  # noqa: E402
 FAMILIES = (
     "gradcam", "mask", "mask_iterations", "classifier", "import_time", "preprocessing", "loading",
     "classification", "records", "gradients", "lrp", "aggregate", "beats",
+    "out_of_memory", "cohort", "report",
 )
 _PACKAGES = ("skecg", "torch", "numpy", "scipy", "scikit-learn", "skorch", "captum", "wfdb", "neurokit2")
 _log = logging.getLogger("skecg.benchmarks")
