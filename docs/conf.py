@@ -72,7 +72,8 @@ def skip_member(app, what, name, obj, skip, options):
     """Leave out what scikit-learn adds to every estimator: its own docs say it, in links that lead out of these."""
     inherited = inspect.isfunction(obj) and obj.__module__.startswith(("sklearn.", "torch."))
     request = name.startswith("set_") and name.endswith("_request")
-    return True if inherited or request else skip
+    of_dict = getattr(obj, "__objclass__", None) is dict or getattr(obj, "__self__", None) is dict
+    return True if inherited or request or of_dict else skip
 
 
 def escape_attributes(app, what, name, obj, options, lines):

@@ -10,9 +10,23 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOMS = ("beats", "classifiers", "datasets", "explain", "metrics", "models", "plotting", "preprocessing", "relevance")
+_ROOMS = (
+    "beats",
+    "classifiers",
+    "cohort",
+    "datasets",
+    "explain",
+    "metrics",
+    "models",
+    "persistence",
+    "plotting",
+    "preprocessing",
+    "relevance",
+    "report",
+)
 _NAMES = {
     "ECGClassifier": "classifiers",
+    "StoredWindows": "datasets",
     "ECGLSTM": "models",
     "ECGNet": "models",
     "HannunNet": "models",
@@ -38,6 +52,10 @@ _NAMES = {
     "PadOrCrop": "preprocessing",
     "Resampler": "preprocessing",
     "RelevanceAggregator": "relevance",
+    "explain_cohort": "cohort",
+    "load": "persistence",
+    "save": "persistence",
+    "write_report": "report",
     "AverageBeatDisplay": "plotting",
     "CohortDisplay": "plotting",
     "PerturbationDisplay": "plotting",
