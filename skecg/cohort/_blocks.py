@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,11 +15,18 @@ from scipy.special import expit, softmax
 from ..explain._base import BaseExplainer, unwrap
 from ..relevance import RelevanceAggregator
 from ..relevance._pack import pack
+from ..utils._batching import is_out_of_memory
 from ..utils._validation import _FILTERS
+from ._allocator import kept_memory
 from ._check import Indicators
 from ._files import Writer
 from ._records import BadRecordError, Block
 from ._ship import Shipment, one_thread
+
+_MACHINE = {
+    errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.ETIMEDOUT,
+    *(getattr(errno, name) for name in ("ESTALE", "EDQUOT", "EREMOTEIO") if hasattr(errno, name)),
+}  # fmt: skip
 
 
 @dataclass
@@ -102,6 +110,8 @@ class Work:
                 data, notes = read(i)
                 windows = self._cut(data, block.n_windows[i])
             except Exception as error:
+                if _of_the_machine(error):
+                    raise
                 done.skipped.append((name, _reason(error)))
                 continue
             done.notes.extend((name, note) for note in notes)
@@ -117,6 +127,8 @@ class Work:
                 try:
                     parts.append(self._together(explainer, [record], block))
                 except Exception as error:
+                    if _of_the_machine(error):
+                        raise
                     done.skipped.append((block.names[record[0]], _reason(error)))
         doubts: Counter = Counter()
         aggregator = None
@@ -177,7 +189,7 @@ class Work:
 
 def run_block(shipment: Shipment, block: Block) -> Done:
     """Do one block: the task of a worker."""
-    with one_thread():
+    with one_thread(), kept_memory():
         return shipment.unpack().do(block)
 
 
@@ -187,6 +199,11 @@ def seed_of(digest: str, block: Block) -> int:
 
     told = hashlib.sha256(f"{digest}:{block.number}:{block.content}".encode()).hexdigest()
     return int(told[:8], 16) % 2**31
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Tell an error that is not the record's: it must end the run, which can go on, and never be kept as a result."""
+    return is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in _MACHINE)
 
 
 def _reason(error: Exception) -> str:

@@ -22,7 +22,7 @@ from sklearn.utils import Bunch
 
 from ..explain import Provenance
 from ..explain._base import BaseExplainer, layers_by_name, unwrap
-from ..explain._provenance import provenance_of
+from ..explain._provenance import provenance_of, state_digest
 from ..explain._record import _told
 from ..explain._store import PROVENANCE
 from ..relevance import RelevanceAggregator
@@ -211,6 +211,8 @@ def explain_cohort(
     explainer._given_target(classifier, 1, rule)
     explainer._by_window(classifier, 1)  # refuses what is given by window
     path = None if out is None else Path(out).expanduser()
+    if path is not None and not path.name:
+        raise ValueError(f"out must name a folder, such as 'cohort.zarr'; got {str(out)!r}")
     notes, needs = Notes(y, groups, names), Needs(explainer, fs, leads, stride)
     strict = on_error == "raise"
     template = None if aggregator is None else clone(aggregator).set_params(random_state=0)
@@ -229,7 +231,7 @@ def explain_cohort(
     elif not len(source.n_windows):
         refuse_empty(source.skipped)
     if template is not None:
-        _check_aggregator(template, classifier, notes, source)
+        _check_aggregator(template, classifier, notes, source, needs)
 
     quiet = layers_by_name(explainer)  # a copy: the user's own keeps its progress bar
     quiet.verbose = 0
@@ -360,7 +362,7 @@ def _facts(
         "classes": [[type(label).__name__, str(label)] for label in classifier.classes_],
         "multilabel": bool(classifier.multilabel_),
         "cut": np.asarray(classifier._cut()).tolist(),
-        "steps": [joblib.hash(steps) for steps in before],  # what they learned included
+        "steps": [state_digest(step) for steps in before for _, step in steps.steps],
         "target": repr(rule),
         "records": identity,
         "notes": joblib.hash((notes.labels, notes.columns, notes.by_target, notes.groups, notes.names)),
@@ -373,8 +375,16 @@ def _facts(
     }
 
 
-def _check_aggregator(template: RelevanceAggregator, classifier: Any, notes: Notes, source: Any) -> None:
+def _check_aggregator(
+    template: RelevanceAggregator, classifier: Any, notes: Notes, source: Any, needs: Needs
+) -> None:
     """Raise now what an aggregator would say of its first block after hours: wrong names, rates, labels."""
+    rate = needs.fs if needs.network_fs is None else needs.network_fs
+    if template.fs is not None and rate is not None and not np.isclose(template.fs, rate):
+        raise ValueError(
+            f"the aggregator has fs={template.fs!r}, but relevance is at the network's {rate:g} Hz: set "
+            f"RelevanceAggregator(fs={rate:g})"
+        )
     labels = notes.labels
     y = classifier.classes_[:1] if notes.by_target else None if labels is None else labels[:1]
     if labels is not None and notes.columns is not None:
@@ -402,5 +412,8 @@ def _disk_full(error: OSError, folder: Folder | None) -> OSError:
     else:
         place, free = folder.out, folder.free()
         kept = "the blocks that are done are kept: make room, and the same call goes on"
-    text = f"{os.strerror(error.errno)} while writing to {place} ({free / 1e6:,.1f} MB are free there); {kept}"
+    if error.errno == errno.EFBIG:
+        text = f"{os.strerror(error.errno)} while writing to {place}: the system allows no larger one; {kept}"
+    else:
+        text = f"{os.strerror(error.errno)} while writing to {place} ({free / 1e6:,.1f} MB are free there); {kept}"
     return OSError(error.errno, text)

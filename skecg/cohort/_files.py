@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..explain import Provenance
 from ..explain._store import FACTS, PROVENANCE, import_zarr
 from ..utils._files import PART, replace_file
 from ._records import Block, write_npy
@@ -183,9 +184,7 @@ class Folder:
         if name not in self._done and not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
-                found = dict(file)
-            facts = json.loads(str(found.pop("facts")))
+            facts, found = _load_npz(path)
         except Exception:  # damaged: the block is done again
             return None
         if facts.pop("block", None) != identity_of(self.digest, block):
@@ -221,7 +220,8 @@ class Folder:
             told, kept = aggregator
             replace_file(self.part / AGGREGATOR, lambda file: np.savez(file, facts=np.array(json.dumps(told)), **kept))
         provenance.to_json(self.part / PROVENANCE)
-        text = json.dumps({"function": FUNCTION, "digest": self.digest, **facts}, indent=1)
+        whole = {"function": FUNCTION, "digest": self.digest, "aggregated": aggregator is not None, **facts}
+        text = json.dumps(whole, indent=1)
         replace_file(self.part / FACTS, lambda file: file.write(text.encode()))
         shutil.rmtree(self.part / SPOOL, ignore_errors=True)
         os.replace(self.part, self.out)
@@ -233,25 +233,31 @@ class Folder:
         (self.out / IDENTITY).unlink(missing_ok=True)
 
     def load(self) -> tuple[dict[str, Any], dict[str, Any], tuple[dict, dict] | None]:
-        """Return arrays (relevance as a map or a zarr array), facts and the packed aggregator of a finished folder."""
+        """Return arrays (relevance mapped, or as zarr), facts and the packed aggregator of a finished folder."""
         self._tidy()
         facts = _read_json(self.out / FACTS)
         names = (RELEVANCE, "start", "record", "code", "score", "probability")
-        if self.zarr:
-            group = import_zarr().open_group(str(self.out), mode="r")
-            arrays = {name: group[name] if name == RELEVANCE else group[name][...] for name in names}
-        else:
-            how = {name: "r" if name == RELEVANCE else None for name in names}
-            arrays = {
-                name: np.load(self.out / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
-                for name, mode in how.items()
-            }
-        packed = None
-        if (self.out / AGGREGATOR).is_file():
-            with np.load(self.out / AGGREGATOR, allow_pickle=False) as file:
-                kept = dict(file)
-            packed = json.loads(str(kept.pop("facts"))), kept
+        try:
+            arrays = self._load_zarr(names) if self.zarr else {name: self._load_npy(name) for name in names}
+            sizes = {name: array.shape[0] for name, array in arrays.items()}
+            if len(set(sizes.values())) > 1:
+                raise ValueError(f"numbers of windows differ: {sizes}")
+            packed = _load_npz(self.out / AGGREGATOR) if facts["aggregated"] else None
+            Provenance.from_json(self.out / PROVENANCE)
+        except Exception as error:
+            raise ValueError(
+                f"{self.out} is damaged ({type(error).__name__}: {error}): delete the folder and call again, which "
+                "begins anew"
+            ) from error
         return arrays, facts, packed
+
+    def _load_zarr(self, names: tuple[str, ...]) -> dict[str, Any]:
+        group = import_zarr().open_group(str(self.out), mode="r")
+        return {name: group[name] if name == RELEVANCE else group[name][...] for name in names}
+
+    def _load_npy(self, name: str) -> np.ndarray:
+        mode: Any = "r" if name == RELEVANCE else None
+        return np.load(self.out / f"{name}.npy", mmap_mode=mode, allow_pickle=False)
 
     def free(self) -> int:
         """Return the bytes that are free where the folder is."""
@@ -272,6 +278,13 @@ def _chunk(sizes: np.ndarray | None, row: int) -> int:
     common = int(np.gcd.reduce(begins)) if len(begins) else int(sizes[0])
     parts = -(-common * row // _LARGEST)
     return next(common // k for k in range(min(parts, common), common + 1) if common % k == 0)
+
+
+def _load_npz(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the facts and the arrays of a file of them."""
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        found = dict(file)
+    return json.loads(str(found.pop("facts"))), found
 
 
 def _read_json(path: Path) -> dict[str, Any]:

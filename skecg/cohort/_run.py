@@ -55,6 +55,7 @@ class Feed:
         self._flying: dict[int, Block] = {}
         self._deaths: dict[int, int] = {}
         self._exhausted = False
+        self._broke: BaseException | None = None
         self.n_done = 0
 
     def __iter__(self) -> Feed:
@@ -64,7 +65,7 @@ class Feed:
         with self._lock:
             while True:
                 fresh = not self._again
-                block = next(self._blocks, None) if fresh else self._again.pop(0)
+                block = self._fresh() if fresh else self._again.pop(0)
                 if block is None:
                     self._exhausted = True
                     raise StopIteration
@@ -74,6 +75,22 @@ class Feed:
                     return block
                 self._take(block, left)
                 self.n_done += 1
+
+    def _fresh(self) -> Block | None:
+        """Return the next block, None after the last; what the user's generator raises is kept for ``settle``.
+
+        joblib asks for blocks in a thread of its own, where an exception would be lost and the cohort end early.
+        """
+        try:
+            return None if self._broke is not None else next(self._blocks, None)
+        except BaseException as error:
+            self._broke = error
+            return None
+
+    def settle(self) -> None:
+        """Raise what stopped the records from coming."""
+        if self._broke is not None:
+            raise self._broke
 
     def done(self, result: Done) -> None:
         """Hand over the result of a block."""
@@ -153,6 +170,7 @@ class Engine:
             while True:
                 before = feed.n_done
                 error = once(feed, shipment, where)
+                feed.settle()
                 if not feed.rewind(error is not None):
                     return
                 failed = 0 if feed.n_done > before else failed + 1
@@ -208,7 +226,10 @@ class Engine:
         client = self.backend.client
         options = dict(getattr(self.backend, "submit_kwargs", {}))
         running: dict[Any, int] = {}
-        gone = f"{{}}: {{}}. {{}} blocks are done, {where}; the same call goes on from there"
+
+        def told(what: str, error: Any) -> str:
+            return f"{what}: {error}. {feed.n_done} blocks are done, {where}; the same call goes on from there"
+
         try:
             with self.backend.retrieval_context():
                 # workers that died take a while to come back
@@ -239,19 +260,17 @@ class Engine:
                     feed.done(result)
                     submit()
         except KilledWorker as error:
-            text = gone.format("the Dask scheduler has given a block up, since workers died of it", error, feed.n_done)
+            text = told("the Dask scheduler has given a block up, since workers died of it", error)
             raise RuntimeError(text) from error
         except (CancelledError, TimeoutError, CommClosedError) as error:
             if client.status == "running" and isinstance(error, CancelledError):
                 return error
             what = "has no worker" if client.status == "running" else "is gone"
-            text = gone.format(f"the Dask cluster {what} (client {client.status})", repr(error), feed.n_done)
-            raise RuntimeError(text) from error
+            raise RuntimeError(told(f"the Dask cluster {what} (client {client.status})", repr(error))) from error
         except Exception as error:
             if client.status == "running" or isinstance(error, OSError | ValueError):
                 raise
-            text = gone.format(f"the Dask cluster is gone (client {client.status})", repr(error), feed.n_done)
-            raise RuntimeError(text) from error
+            raise RuntimeError(told(f"the Dask cluster is gone (client {client.status})", repr(error))) from error
         finally:
             with suppress(Exception):
                 if running and client.status == "running":

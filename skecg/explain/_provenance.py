@@ -187,7 +187,7 @@ def provenance_of(
         "multilabel": bool(classifier.multilabel_),
         "threshold": classifier.threshold,
         "training": {
-            "parameters": {k: v for k, v in classifier.get_params(deep=False).items() if k not in _OF_A_MACHINE},
+            "parameters": {k: v for k, v in classifier._fitted_params.items() if k not in _OF_A_MACHINE},
             "seed": classifier._seed,
             "n_epochs": classifier.n_epochs_,
         },

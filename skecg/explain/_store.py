@@ -63,10 +63,10 @@ class NpyStore:
     def _refuse_strangers(self) -> None:
         """Raise ValueError where what lies under our name is not ours, before anything is deleted."""
         ours = {*(f"{name}.npy" for name in self.shapes), *self.shapes, "zarr.json", STATE, FACTS, PROVENANCE}
-        ours |= {name + PART for name in (STATE, FACTS, PROVENANCE)}
         strange = [self.part.name] if self.part.is_file() else []
         if self.part.is_dir():
-            strange = [f.name for f in self.part.iterdir() if f.name not in ours and not f.name.endswith(".partial")]
+            names = [file.name for file in self.part.iterdir()]
+            strange = [name for name in names if name not in ours and not name.endswith((".partial", PART))]
         if strange:
             raise ValueError(
                 f"{self.part} holds what no run of explain_record has made ({', '.join(sorted(strange)[:3])}): move it "

@@ -245,7 +245,7 @@ class Builder:
             raise ValueError(f"device must be a name of torch's; got {device!r:.100}") from None
         try:
             torch.empty(1, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError):
+        except (RuntimeError, AssertionError, NotImplementedError, ImportError):
             self.doubts.append(f"this machine has no device {device!r:.100}: the network is on the CPU, device='cpu'")
             return "cpu"
         if kind == "meta":

@@ -17,6 +17,7 @@ MISSING = -32768  # a sample that is not finite
 _MOST = 32767
 _SAMPLED = 1 << 22  # values that a quantile is formed from, at most
 FULL = 0.999  # the quantile of the relevance's size that has the full colour
+BEYOND = 100  # times full colour; what is larger would leave too few steps for all else
 # mV; an ECG beyond it is an artefact, unless much of it is
 _LIMIT, _OFTEN = 50.0, 0.999
 # A row is at least 2 mV and at most 6 mV high, of 0.5 mV squares, and holds this part of the lead.
@@ -48,7 +49,9 @@ class Packed:
         return float("nan") if self.values[i] == MISSING else float(self.values[i]) * self.scale
 
 
-def pack(read: Callable[[int, int], np.ndarray], length: int, *, limit: float | None = None) -> Packed:
+def pack(
+    read: Callable[[int, int], np.ndarray], length: int, *, limit: float | None = None, rare: float = 1 - _OFTEN
+) -> Packed:
     """Return a lead in 16 bits, read in pieces.
 
     Parameters
@@ -59,6 +62,8 @@ def pack(read: Callable[[int, int], np.ndarray], length: int, *, limit: float | 
         Number of samples.
     limit : float, default=None
         Values beyond it are cut off where they are rare.
+    rare : float, default=0.001
+        The part of the samples up to which they are.
     """
     largest, beyond = 0.0, 0
     for a in range(0, length, PIECE):
@@ -67,7 +72,7 @@ def pack(read: Callable[[int, int], np.ndarray], length: int, *, limit: float | 
         largest = max(largest, float(piece.max(initial=0.0)))
         beyond += 0 if limit is None else int((piece > limit).sum())
     most = largest
-    if limit is not None and largest > limit and beyond <= (1 - _OFTEN) * length:
+    if limit is not None and largest > limit and beyond <= rare * length:
         most = limit
     else:
         beyond = 0
@@ -85,11 +90,20 @@ def pack_ecg(read: Callable[[int, int], np.ndarray], length: int) -> Packed:
     return pack(read, length, limit=_LIMIT)
 
 
-def full_colour(packed: list[Packed]) -> float:
+def pack_relevance(read: Callable[[int, int], np.ndarray], length: int, full: float) -> Packed:
+    """Return a lead of relevance in 16 bits: steps of a 327th of full colour at most; what is far beyond is cut off."""
+    return pack(read, length, limit=BEYOND * full if full > 0 else None, rare=1.0)
+
+
+def full_colour(reads: list[Callable[[int, int], np.ndarray]], length: int) -> float:
     """Return the relevance of full colour: the 99.9 % quantile of its size over all leads and samples."""
-    step = max(1, sum(len(one.values) for one in packed) // _SAMPLED)
-    sizes = [np.abs(one.decoded()[::step]) for one in packed]
-    sizes = np.concatenate([size[np.isfinite(size)] for size in sizes])
+    step = max(1, len(reads) * length // _SAMPLED)
+    sizes = []
+    for read in reads:
+        for a in range(0, length, PIECE):
+            piece = np.asarray(read(a, min(a + PIECE, length)))[-a % step :: step]
+            sizes.append(np.abs(piece[np.isfinite(piece)].astype(np.float64)))
+    sizes = np.concatenate(sizes)
     if not len(sizes):
         return 0.0
     # where less than a thousandth of the samples has any relevance, the quantile is zero

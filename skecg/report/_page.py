@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._encode import MISSING, Packed, full_colour, pack, pack_ecg, row_limits
+from ._encode import BEYOND, MISSING, Packed, full_colour, pack_ecg, pack_relevance, row_limits
 from ._input import Marks, Material, Track
 
 _MAPS = {True: "RdBu_r", False: "Reds"}  # those of skecg.plotting; evidence for the class is red in both
@@ -56,12 +56,14 @@ def prepare(material: Material, signed: Any) -> list[Shown]:
     rows = [row_limits(lead) for lead in ecg]
     out = []
     for track in material.tracks:
-        relevance = [pack(lambda a, b, lead=lead, track=track: track.read(lead, a, b), length) for lead in leads]
+        reads = [lambda a, b, lead=lead, track=track: track.read(lead, a, b) for lead in leads]
+        full = full_colour(reads, length)
+        relevance = [pack_relevance(read, length, full) for read in reads]
         for i in leads:  # a CAM has no lead axis: it is kept once
             if np.array_equal(relevance[i].values, relevance[0].values) and relevance[i].scale == relevance[0].scale:
                 relevance[i] = relevance[0]
         negative = any(bool(((one.values < 0) & (one.values != MISSING)).any()) for one in relevance)
-        shown = Shown(track, relevance, ecg, rows, False, full_colour(relevance))
+        shown = Shown(track, relevance, ecg, rows, False, full)
         shown.signed = (track.kind == "signed" or negative) if signed == "auto" else signed
         if negative and not shown.signed:
             raise ValueError(f"signed=False, but the relevance of {track.name!r} has values below zero")
@@ -84,6 +86,9 @@ def _norm(shown: Shown, n_leads: int, mode: str) -> str:
     )
     if shown.track.kind == "cam" and n_leads > 1:
         text += " A CAM has no lead axis: all leads are coloured alike."
+    clipped = sum({id(one): one.clipped for one in shown.relevance}.values())
+    if clipped:
+        text += f" {clipped} values beyond {BEYOND * shown.full:.3g} are drawn, and told below, as that."
     return text
 
 

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from skorch.callbacks import Callback
 
 from skecg import BandpassFilter, ECGClassifier, ECGScaler, GradCAM1D
 from tests.tiny import FAST, TinyNet, toy_ecg
@@ -123,6 +124,7 @@ def test_a_fitted_estimator_is_one_whose_training_ended_there(toy):
     for n, (fitted, score) in enumerate(zip(epochs, scores, strict=True), start=1):  # compared when all is over
         alone = tiny(module__dropout=0.2, max_epochs=n).fit(X, y)
         assert same_weights(fitted, alone) and fitted.n_epochs_ == n
+        assert [row["train_loss"] for row in fitted.history_] == [row["train_loss"] for row in alone.history_]
         proba = alone.predict_proba(X)[np.arange(len(y)), np.searchsorted(clf.classes_, y)]
         assert score == pytest.approx(np.log(proba).mean())
     assert same_weights(last, clf)
@@ -177,6 +179,41 @@ def test_a_callback_may_stop_training(toy, tmp_path):
     assert clf.n_epochs_ == 2 and same_weights(clf, tiny(max_epochs=2).fit(X, y))
     assert [event[0] for event in seen.events].count("begin") == [event[0] for event in seen.events].count("end") == 3
     assert len(list(clf.checkpoint_folder_.iterdir())) >= 2  # the epoch that it was stopped after is written too
+
+
+@needs_callbacks
+@pytest.mark.parametrize("hook", ["on_fit_task_begin", "on_fit_task_end"])
+def test_an_interrupt_in_a_callback_is_no_wish_to_stop(toy, hook, monkeypatch):
+    X, y, *_ = toy
+    seen = Recorder()
+
+    def interrupted(estimator, context):
+        if context.task_name == "epoch" and context.task_id == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(seen, hook, interrupted)
+    clf = tiny().set_callbacks(seen)
+    before = dict(vars(clf))
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+    assert vars(clf) == before and seen.events[-1][0] == "teardown"
+
+
+class StopInEpoch(Callback):
+    """Ends training as skorch's callbacks may, in the middle of the second epoch."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if training and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+def test_an_epoch_cut_short_ends_training(toy):
+    X, y, *_ = toy
+    assert tiny(callbacks=[StopInEpoch]).fit(X, y).n_epochs_ == 2
+    if HAS_CALLBACKS:
+        seen = Recorder()
+        tiny(callbacks=[StopInEpoch]).set_callbacks(seen).fit(X, y)
+        assert [event[0] for event in seen.events].count("begin") == [event[0] for event in seen.events].count("end")
 
 
 @needs_callbacks

@@ -167,6 +167,13 @@ def test_unknown_parameters_are_named(toy):
         ECGClassifier(modul__width=3)
     with pytest.raises(ValueError, match="Invalid parameter 'widht'"):
         ECGClassifier().set_params(widht=3)
+    script = {"module__');alert(1);('": 1}  # notebooks show names inside of a script
+    with pytest.raises(TypeError, match=r"cannot have parameters .*alert"):
+        ECGClassifier(**script)
+    clf = ECGClassifier()
+    with pytest.raises(ValueError, match=r"cannot have parameters .*alert"):
+        clf.set_params(lr=1.0, **script)
+    assert clf.lr == 1e-3  # nothing was set
     with pytest.raises(ValueError, match=r"(?s)widht.*width"):  # with the valid names
         ECGClassifier(TinyNet, module__widht=3, random_state=0).fit(X, y)
     with pytest.raises(ValueError, match=r"(?s)widht.*width"):

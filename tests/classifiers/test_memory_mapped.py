@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import zarr
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skecg import ECGClassifier, GradCAM1D
 from skecg.datasets import StoredWindows
@@ -88,25 +90,35 @@ def assert_same_fit(a, b):
 # -------------------------------------------------------------------------------------------------------- same bits
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_fit_and_predict_as_in_memory(place, ecg, tmp_path):
-    X, y, groups = ecg
+def weighted_fit(X, y, groups):
     weight = np.where(np.arange(N) % 11, 1.0 + np.arange(N) % 3, 0.0)
-    make = partial(classifier, early_stopping=True, class_weight="balanced")
-    ours = make().fit(PLACES[place](tmp_path, X), y, groups=groups, sample_weight=weight)
-    here = make().fit(X, y, groups=groups, sample_weight=weight)
-    assert len(here.validation_indices_)
+    clf = classifier(early_stopping=True, class_weight="balanced")
+    return clf.fit(X, y, groups=groups, sample_weight=weight)
+
+
+@pytest.fixture(scope="module")
+def here(ecg):
+    clf = weighted_fit(*ecg)
+    assert len(clf.validation_indices_)
+    return clf
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_fit_and_predict_as_in_memory(place, ecg, here, tmp_path):
+    X, y, groups = ecg
+    ours = weighted_fit(PLACES[place](tmp_path, X), y, groups)
     assert_same_fit(ours, here)
     assert np.array_equal(ours.predict_proba(PLACES[place](tmp_path / "again", X)), here.predict_proba(X))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "int16", ">f4", "bool"])
-@pytest.mark.parametrize("place", [memmap, stored], ids=["memory map", "zarr"])
-def test_other_types_are_cast_as_in_memory(place, dtype, ecg, tmp_path):
+def test_other_types_are_cast_as_in_memory(dtype, ecg, tmp_path):
     X, y = (10 * ecg[0]).astype(dtype), ecg[1]
-    ours, here = classifier().fit(place(tmp_path, X), y), classifier().fit(X, y)
-    assert_same_fit(ours, here)
-    assert np.array_equal(ours.decision_function(place(tmp_path / "again", X)), here.decision_function(X))
+    here = classifier().fit(X, y)
+    for disk in (memmap(tmp_path, X), stored(tmp_path, X, chunk=4)):
+        ours = classifier().fit(disk, y)
+        assert_same_fit(ours, here)
+        assert np.array_equal(ours.decision_function(disk), here.decision_function(X))
 
 
 def test_layouts_as_in_memory(ecg, tmp_path):
@@ -191,6 +203,17 @@ def test_one_bad_value_is_refused_before_training(place, value, dtype, message, 
     assert len(clf.history_) == 2
 
 
+def test_a_step_before_the_classifier_hides_nothing(ecg, tmp_path):
+    X, y, _ = ecg
+    explainer = GradCAM1D(make_pipeline(FunctionTransformer(np.nan_to_num), classifier(max_epochs=1))).fit(X, y)
+    bad = X.copy()
+    bad[77, 1, 5] = np.nan
+    with pytest.raises(ValueError, match="contains NaN"):
+        explainer.explain(bad)
+    with pytest.raises(ValueError, match="contains NaN: window 77 of 90"):
+        explainer.explain(memmap(tmp_path, bad))
+
+
 def test_a_window_that_goes_bad_while_training_is_named(ecg, tmp_path):
     X, y, _ = ecg
     disk = memmap(tmp_path, X, mode="r+")
@@ -235,7 +258,7 @@ def test_pages_that_lie_nowhere_else_are_kept(ecg, tmp_path):
     """A copy-on-write map's changes lie in this process alone, those of a map that is written not yet on the disk."""
     X, y, _ = ecg
     for mode in ("c", "r+"):
-        disk = memmap(tmp_path, np.zeros_like(X), mode=mode)
+        disk = memmap(tmp_path / mode.replace("+", ""), np.zeros_like(X), mode=mode)
         disk[:] = X
         clf = classifier().fit(disk, y)
         assert_same_fit(clf, classifier().fit(X, y))
@@ -288,18 +311,18 @@ _stored._BLOCK, _mapped._MAPPED = 1 << 20, 1 << 22
 def held(name):
     return next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if l.startswith(name))
 for kind in ("npy", "zarr"):
-    for n in (64, 128, 2048 if kind == "npy" else 768):  # the first warms up
-        shape = (n, 12, 400)
+    for n in (32, 64, 512 if kind == "npy" else 256):  # the first warms up
+        shape = (n, 12, 1600)
         if kind == "npy":
             X = np.lib.format.open_memmap("x.npy", mode="w+", dtype="float32", shape=shape)
         else:
-            X = zarr.create_array("x.zarr", shape=shape, dtype="float32", chunks=(4, 12, 400), overwrite=True)
-        for a in range(0, n, 64):
-            X[a : a + 64] = np.random.default_rng(a).standard_normal((64, 12, 400))
+            X = zarr.create_array("x.zarr", shape=shape, dtype="float32", chunks=(1, 12, 1600), overwrite=True)
+        for a in range(0, n, 32):
+            X[a : a + 32] = np.random.default_rng(a).standard_normal((32, 12, 1600))
         X = np.load("x.npy", mmap_mode="r") if kind == "npy" else X
         Path("/proc/self/clear_refs").write_text("5")
         rest = held("VmRSS")
-        clf = ECGClassifier(TinyNet, module__width=1, max_epochs=1, batch_size=32, early_stopping=True, random_state=0)
+        clf = ECGClassifier(TinyNet, module__width=1, max_epochs=1, batch_size=16, early_stopping=True, random_state=0)
         clf.fit(X, np.arange(n) % 2, groups=np.arange(n) // 8).predict(X)
         print((held("VmHWM") - rest) / 1024)
 """
@@ -307,9 +330,9 @@ for kind in ("npy", "zarr"):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is told and reset by /proc on Linux alone")
 def test_memory_does_not_grow_with_the_windows():
-    """Windows of 38 MiB, and 14 MiB of zarr, instead of 2 MiB."""
+    """Windows of 38 MiB, and 19 MiB of zarr, instead of 5 MiB."""
     peaks = np.array(run_python("-c", _FLAT, OMP_NUM_THREADS="1").split(), dtype=float).reshape(2, 3)
-    assert (peaks[:, 2] - peaks[:, 1] < 12).all()
+    assert (peaks[:, 2] - peaks[:, 1] < 8).all()
 
 
 # ---------------------------------------------------------------------------------------------------- StoredWindows
@@ -336,9 +359,45 @@ def test_what_is_pickled_is_a_place(ecg, tmp_path):
         S = StoredWindows(place(tmp_path, np.tile(ecg[0], (20, 1, 1))))
         assert len(pickle.dumps(S)) < 3000
         assert len(pickle.dumps(S[::2])) < 3000 + 8 * len(S)
-    private = StoredWindows(memmap(tmp_path, ecg[0], mode="c"))
+    private = StoredWindows(memmap(tmp_path, ecg[0], mode="c", name="private.npy"))
     with pytest.raises(ValueError, match=r"copy-on-write mode .* cannot be sent to another process"):
         pickle.dumps(private)
+
+
+def test_a_place_where_something_else_lies_now(ecg, tmp_path):
+    """Chunks of a store that is gone are zeros to zarr, and any file that is long enough does for numpy."""
+    X, y, _ = ecg
+    clf, of_zarr, of_file = classifier(max_epochs=1).fit(X, y), stored(tmp_path, X), tmp_path / "x.npy"
+    np.save(of_file, X)
+    sent = [pickle.dumps(StoredWindows(of_zarr)[::2]), pickle.dumps(StoredWindows(of_file)[::2])]
+    assert all(np.array_equal(pickle.loads(place), X[::2]) for place in sent)
+
+    (tmp_path / "x.zarr").rename(tmp_path / "other.zarr")
+    of_file.unlink()
+    for place in sent:
+        with pytest.raises(FileNotFoundError, match=r"x\.(zarr is not there|npy; there is no such file)"):
+            pickle.loads(place)
+    with pytest.raises(FileNotFoundError, match=r"x\.zarr is not there"):
+        clf.predict(of_zarr)
+
+    np.save(of_file, np.arange(2.0 * X.size).reshape(-1, LEADS, TIME))
+    with pytest.raises(ValueError, match=r"x\.npy; it holds an array of another shape or type now"):
+        pickle.loads(sent[1])
+    np.save(of_file, X[:3])
+    with pytest.raises(ValueError, match=r"x\.npy; the file is shorter than it was"):
+        pickle.loads(sent[1])
+    stored(tmp_path, X[:, :1])
+    for use in (lambda: pickle.loads(sent[0]), lambda: clf.predict(of_zarr)):
+        with pytest.raises(ValueError, match=r"has changed: it was float32 of shape \(90, 2, 60\)"):
+            use()
+
+
+def test_a_zarr_array_in_a_zip_file(ecg, tmp_path):
+    store = zarr.storage.ZipStore(tmp_path / "x.zip", mode="w")
+    zarr.create_array(store, data=ecg[0], chunks=(30, LEADS, TIME))
+    store.close()
+    S = StoredWindows(tmp_path / "x.zip")
+    assert np.array_equal(S[::-1], ecg[0][::-1]) and np.array_equal(pickle.loads(pickle.dumps(S)), ecg[0])
 
 
 def test_what_is_not_stored_windows(ecg, tmp_path, monkeypatch):
@@ -349,7 +408,7 @@ def test_what_is_not_stored_windows(ecg, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="got 3"):
         StoredWindows(3)
     with pytest.raises(ValueError, match=r"must be numbers of shape .* got complex64"):
-        StoredWindows(memmap(tmp_path, ecg[0].astype("complex64")))
+        StoredWindows(memmap(tmp_path, ecg[0].astype("complex64"), name="complex.npy"))
     with pytest.raises(ValueError, match=r"got float32 of shape \(90,\)"):
         StoredWindows(stored(tmp_path, ecg[0][:, 0, 0]))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npy is not there"):

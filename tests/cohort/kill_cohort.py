@@ -266,15 +266,16 @@ def killed(case: Case, arguments: list, kills: int, step: float, rng: Any) -> Ca
     n_blocks = n_blocks_of(records)
     while case.n_group < kills:
         run = Run([*arguments, KILLED[case.n_calls % len(KILLED)]])
+        case.n_calls += 1
         done = n_written(Path(out))
         # so many blocks that enough are left for the kills that follow, and any part of a block more
-        most = max(1, (n_blocks - done) // (kills - case.n_group) - 1)
+        most = max(1, (n_blocks - done) // (kills - case.n_group + 1) - 2)
         at_work = run.wait_for(done + int(rng.integers(1, most + 1)), float(rng.uniform(0, step)))
         run.kill_all()
-        case.n_calls += 1
-        if not at_work:
-            break
-        case.n_group += 1
+        if at_work:
+            case.n_group += 1
+        else:  # it was too fast: the kills that are missing are those of another run
+            shutil.rmtree(out, ignore_errors=True)
     return _to_the_end(case, [*arguments, KILLED[case.n_calls % len(KILLED)]])
 
 

@@ -196,3 +196,14 @@ def test_versions_name_what_runs_here():
     versions = library_versions()
     assert versions["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert versions["numpy"] == np.__version__ and {"skecg", "python", "platform", "scikit-learn"} <= set(versions)
+
+
+def test_no_folder_of_the_machine_is_told(toy, tmp_path):
+    clf = ECGClassifier(TinyNet, **FAST, fs=60.0, checkpoint_dir=tmp_path / "checkpoints").fit(*toy[:2])
+    assert str(tmp_path) not in GradCAM1D(clf).explain(toy[0][:2]).provenance.to_json()
+
+
+def test_training_is_told_as_it_was(toy):
+    clf = ECGClassifier(TinyNet, **FAST, fs=60.0).fit(*toy[:2]).set_params(batch_size=7, lr=9.0)
+    told = GradCAM1D(clf).explain(toy[0][:2]).provenance["network"]["training"]["parameters"]
+    assert (told["batch_size"], told["lr"]) == (clf._fitted_params["batch_size"], clf._fitted_params["lr"]) != (7, 9.0)

@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 
 from skecg.classifiers import AugmentChain, DropoutBursts, ECGClassifier
 from skecg.explain import ShapExplainer
@@ -122,6 +122,12 @@ ATTACKS = {
     # parameters
     "unknown": ("clf", at(*of(-1, PARAMETERS, "more"), to=1), "has the parameters"),
     "missing": ("clf", at(*of(-1, PARAMETERS), to=lambda p: {k: p[k] for k in p if k != "lr"}), "has the parameters"),
+    "script in a name": (
+        "clf", at(*of(-1, PARAMETERS, "module__');alert(1);('"), to=1), "cannot have parameters .*alert"
+    ),
+    "script in a name of the fit": (
+        "clf", at(*of(-1, LEARNED, "changed", "module__');alert(1);('"), to=1), "cannot have parameters .*alert"
+    ),
     "checkpoint_dir": ("clf", at(*of(-1, PARAMETERS, "checkpoint_dir"), to="/tmp/evil"), "has the parameters"),
     "memory": ("pipe", at(*of(-1, PARAMETERS, "memory"), to="/tmp/evil"), "has the parameters"),
     "no parameters": ("clf", at(*of(-1, PARAMETERS), to=[]), "parameters must be an object"),
@@ -276,3 +282,22 @@ def test_layers_without_end_are_not_built(sources, tmp_path):
 
     with pytest.raises(ValueError, match=r"another network|far more layers"):
         load(edited(sources["clf"], tmp_path / "a", deeper))
+
+
+def test_objects_that_hold_each_other_without_end_are_refused(tmp_path):
+    path = save(Pipeline([("a", ECGScaler()), ("b", ECGScaler())]), tmp_path / "a")
+
+    def doubled(times):
+        def change(config, members):
+            first, _, last = config["objects"]
+            config["objects"] = [first]
+            for i in range(times):
+                steps = [{"tuple": [name, {"object": i}]} for name in "ab"]
+                config["objects"].append({**last, "parameters": {**last["parameters"], "steps": steps}})
+
+        return change
+
+    assert len(load(edited(path, tmp_path / "b", doubled(5))).steps) == 2
+    # a repr or a clone would go through 2^40 scalers
+    with pytest.raises(ValueError, match="hold each other in more than 4096 ways"):
+        load(edited(path, tmp_path / "c", doubled(40)))

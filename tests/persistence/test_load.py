@@ -81,7 +81,7 @@ def test_equal_versions_of_another_build_are_not_told(tmp_path, clf):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
-@pytest.mark.parametrize("device", ["cuda", "cuda:3", "mps", "xpu"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:3", "mps", "xpu", "hpu"])
 def test_without_the_device_that_it_was_trained_on(tmp_path, clf, device):
     def elsewhere(config, members):
         config["objects"][-1]["parameters"]["device"] = device

@@ -373,6 +373,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+def test_training_goes_on_with_a_schedule_of_the_learning_rate(tmp_path):
+    schedule = LRScheduler(policy="StepLR", step_size=2, gamma=0.5, monitor="train_loss")
+    X, y = toy_ecg(24, n_timesteps=64, n_classes=2)[:2]
+    clf = ECGClassifier(TinyNet, **FAST, callbacks=[schedule]).fit(X, y)
+    loaded = load(save(clf, tmp_path / "a"), module=TinyNet)
+    assert loaded.partial_fit(X, y).n_epochs_ == clf.n_epochs_ + 1
+
+
 KILLED = """
 import os, signal, sys, skecg
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)

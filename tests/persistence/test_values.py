@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import io
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -247,7 +249,7 @@ def test_words_without_a_meaning(words):
 @pytest.mark.parametrize("text", [b'"' + b'\\"' * 60_000, b'["' + b'\\"' * 60_000 + b"\\", b'"a' * 60_001])
 def test_strings_without_an_end_take_the_time_of_one_reading(text):
     before = time.process_time()
-    with pytest.raises(ValueError, match="no JSON that skecg.save writes"):
+    with pytest.raises(ValueError, match="is no JSON that"):
         from_json(text, "a")
     assert time.process_time() - before < 5  # tried again at every quote it is a minute and more
 
@@ -268,7 +270,7 @@ def test_values_that_are_named_again_and_again_do_not_fill_the_memory(monkeypatc
 
 
 def test_enumerations_of_strings_are_their_values():
-    class Device(str, enum.Enum):
+    class Device(str, enum.Enum):  # noqa: UP042 - its str() is "Device.CPU", that of a StrEnum is "cpu"
         CPU = "cpu"
 
     assert there_and_back([Device.CPU, np.str_("auto")]) == ["cpu", "auto"]

@@ -169,6 +169,18 @@ def test_jumps_go_from_abnormal_beat_to_abnormal_beat(driver, hour):
     assert said.startswith("V at ") and said.endswith(f"{first} of {len(odd)}")
 
 
+def test_the_first_and_the_last_beat_can_be_jumped_to(driver, hour):
+    _, _, beats = hour_of_one_lead()
+    odd = beats["sample"][beats["symbol"] == "V"] / 360
+    opened(driver, hour)
+    assert odd[0] < np.mean(shown(driver))  # it is left of the middle, where a jump begins elsewhere
+    press(driver, "n")
+    assert driver.execute_script("return skecgReport.event().time") == pytest.approx(odd[0])
+    opened(driver, hour)
+    press(driver, "\ue010", "p")  # End
+    assert driver.execute_script("return skecgReport.event().time") == pytest.approx(odd[-1])
+
+
 def test_drawn_numbers_are_those_of_the_arrays(driver, hour):
     result, ecg, _ = hour_of_one_lead()
     opened(driver, hour)

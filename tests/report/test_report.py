@@ -6,58 +6,22 @@ import base64
 import json
 import re
 import sys
-import zlib
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import wfdb
 from sklearn.utils import Bunch
 
-from skecg import GradCAM1D, RelevanceAggregator, write_report
+from skecg import ECGClassifier, GradCAM1D, RelevanceAggregator, write_report
 from skecg.beats import Beats
 from skecg.explain import explain_record
 from skecg.report._encode import pack, pack_ecg, row_limits, to_json
 from skecg.report._page import palette
 from tests.report.made_up import EVIL, FS, hour_of_one_lead, of_record, ten_seconds_of_twelve, trace, windows
-from tests.tiny import FAST, TinyNet
+from tests.report.pages import read
+from tests.tiny import FAST, TinyNet, toy_ecg
 
 pytest.importorskip("bokeh", reason="the report is drawn with bokeh (extra `report`)")
-
-
-class Tags(HTMLParser):
-    """The elements of a page, as a browser's parser sees them: every start tag, and the text of each script."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.scripts, self.headings = [], [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag == "script":
-            self.scripts.append([dict(attrs), ""])
-
-    def handle_data(self, text):
-        if self.tags and self.tags[-1][0] == "script" and self.cdata_elem == "script":
-            self.scripts[-1][1] += text
-
-    def facts(self):
-        return json.loads(next(text for attrs, text in self.scripts if attrs.get("id") == "facts"))
-
-    def array(self, name):
-        """Decode an array as the page's script does, by its description in the docs and not by our code."""
-        text = next(text for attrs, text in self.scripts if attrs.get("id") == name)
-        raw = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).astype(np.int64)
-        n = len(raw) // 2
-        values = np.cumsum(raw[:n] + 256 * raw[n:]) % 65536
-        values = np.where(values > 32767, values - 65536, values)
-        scale = next(one["scale"] for one in self.facts()["arrays"] if one["id"] == name)
-        return np.where(values == -32768, np.nan, values * scale), scale
-
-
-def read(path):
-    return Tags(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -89,6 +53,21 @@ def test_full_colour_is_the_quantile_that_is_stated(path):
     full = np.nanquantile(np.abs(result["relevance"]), 0.999)
     assert read(path).facts()["tracks"][0]["vmax"] == pytest.approx(full, rel=1e-3)
     assert f"full colour is {full:.3g}, its 99.9 % quantile" in html
+
+
+def test_one_wild_value_does_not_blank_the_relevance(path):
+    result, ecg = of_record(n_leads=2)
+    result["relevance"][0, 100] = 1e6
+    html = write_report(result, path, record=ecg).read_text()
+    full = np.nanquantile(np.abs(result["relevance"]), 0.999)
+    page = read(path)
+    assert page.facts()["tracks"][0]["vmax"] == pytest.approx(full, rel=1e-3)
+    values, scale = page.array("relevance-0-0")
+    assert scale <= full / 327
+    assert values[100] == pytest.approx(100 * full, rel=1e-3)
+    np.testing.assert_allclose(np.delete(values, 100), np.delete(result["relevance"][0], 100), atol=0.501 * scale)
+    assert f" 1 values beyond {100 * full:.3g} are drawn, and told below, as that." in html
+    assert "largest 1e+06" in html
 
 
 def test_integers_keep_gaps_signs_and_steps_of_any_size():
@@ -228,25 +207,10 @@ def test_windows_of_explain_lie_side_by_side_with_gaps(path):
     assert [event["time"] for event in found["events"]] == [pytest.approx(792 / FS + 1)]
 
 
-def test_labels_that_miss_their_threshold_are_none(path):
-    result = windows(n=4)
-    result["above_threshold"] = np.array([True, False, True, True])
-    found = read(write_report(result, path, fs=FS)).facts()
-    assert [found["labels"][i] for i in found["tracks"][0]["windows"]["label"]] == ["N", "none", "N", "N"]
-    record, ecg = of_record(labels=("AF", "SB"))
-    record["probability"] = np.tile([[0.9, 0.1], [0.2, 0.3]], (len(record["start"]), 1))[: len(record["start"])]
-    record["provenance"] = {"network": {"multilabel": True, "threshold": [0.5, 0.5]}}
-    found = read(write_report(record, path, record=ecg)).facts()
-    assert [found["labels"][i] for i in found["tracks"][0]["windows"]["label"]][:4] == ["AF", "none", "AF", "none"]
-
-
 # ------------------------------------------------------------------------------------------------- explainers, records
 
 
 def test_a_real_run_over_a_file(tmp_path, path, seeded):
-    from skecg import ECGClassifier
-    from tests.tiny import toy_ecg
-
     X, y, _, _ = toy_ecg(60, n_timesteps=360, n_classes=2)
     clf = ECGClassifier(TinyNet, fs=FS, **{**FAST, "max_epochs": 1}).fit(X, y)
     ecg = X[:12].reshape(1, -1)
