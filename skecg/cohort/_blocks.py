@@ -13,9 +13,11 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from ..explain._base import BaseExplainer, unwrap
+from ..explain._provenance import ranges_of, unite_ranges
 from ..relevance import RelevanceAggregator
 from ..relevance._pack import pack
 from ..utils._batching import is_out_of_memory
+from ..utils._digest import array_digest
 from ..utils._validation import _FILTERS
 from ._allocator import kept_memory
 from ._check import Indicators
@@ -37,11 +39,13 @@ class Done:
     score: np.ndarray  # (n_windows,) float32, NaN where nothing was explained
     probability: np.ndarray  # (n_windows, n_classes) float32, NaN there
     code: np.ndarray  # (n_windows,) int32, position of the class explained; -1 there
+    inputs: list[str]  # digest of each record as it was read, "" where it was not
     n_missing: int = 0
     doubts: dict[str, int] = field(default_factory=dict)
     skipped: list[tuple[Any, str]] = field(default_factory=list)
     notes: list[tuple[Any, str]] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
+    ranges: dict[str, list] = field(default_factory=dict)  # of the method's diagnostics
     facts: dict | None = None  # of the aggregator, as pack has them
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -88,6 +92,7 @@ class Work:
             score=np.full(block.size, np.nan, dtype=np.float32),
             probability=np.full((block.size, classifier.n_outputs_), np.nan, dtype=np.float32),
             code=np.full(block.size, -1, dtype=np.int32),
+            inputs=[""] * len(block.names),
         )
         explainer = copy.copy(self.explainer)
         if self.seeded:
@@ -109,6 +114,7 @@ class Work:
             try:
                 data, notes = read(i)
                 windows = self._cut(data, block.n_windows[i])
+                done.inputs[i] = array_digest(data)
             except Exception as error:
                 if _of_the_machine(error):
                     raise
@@ -141,6 +147,7 @@ class Work:
             done.probability[rows] = expit(logits) if classifier.multilabel_ else softmax(logits, axis=1)
             done.code[rows] = (result.target[:, None] == np.asarray(classifier.classes_)).argmax(1)
             doubts.update({text: len(windows) for windows, text in found})
+            done.ranges = unite_ranges(done.ranges, ranges_of(result))
             done.warned.extend(text for text in warned if text not in done.warned)
             if wanted is not None:
                 wanted[rows] = result.relevance

@@ -22,7 +22,7 @@ from sklearn.utils import Bunch
 
 from ..explain import Provenance
 from ..explain._base import BaseExplainer, layers_by_name, unwrap
-from ..explain._provenance import provenance_of, state_digest
+from ..explain._provenance import provenance_of, state_digest, told_ranges
 from ..explain._record import _told
 from ..explain._store import PROVENANCE
 from ..relevance import RelevanceAggregator
@@ -261,11 +261,11 @@ def explain_cohort(
                     explainer,
                     function="explain_cohort",
                     given={"records": facts["records"], "n_records": len(source.names), "fs": needs.fs,
-                           "leads": facts["lead_names"]},
+                           "leads": facts["lead_names"], "sha256": facts["sha256"]},
                     target=rule,
                     labels=classifier.classes_[arrays["code"][arrays["code"] >= 0]],
-                    diagnostics={"doubts": facts["doubts"], "n_missing": facts["n_missing"],
-                                 "n_skipped": len(facts["skipped"])},
+                    diagnostics={**told_ranges(facts["ranges"]), "doubts": facts["doubts"],
+                                 "n_missing": facts["n_missing"], "n_skipped": len(facts["skipped"])},
                     seed="one for each block, from the digest" if seeded else parameters.get("random_state"),
                     window=needs.n, stride=needs.step, batch=int(batch), digest=digest,
                     aggregator=None if aggregator is None else aggregator.get_params(deep=False),

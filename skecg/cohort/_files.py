@@ -74,6 +74,8 @@ class Writer:
             "skipped": done.skipped,
             "notes": done.notes,
             "warned": done.warned,
+            "inputs": done.inputs,
+            "ranges": done.ranges,
             "aggregator": done.facts,
         }
         arrays = {"score": done.score, "probability": done.probability, "code": done.code}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections import Counter
 from typing import Any
@@ -12,6 +13,7 @@ from sklearn.utils import Bunch
 
 from ..explain import Provenance
 from ..explain._base import BaseExplainer
+from ..explain._provenance import unite_ranges
 from ..relevance import RelevanceAggregator
 from ..relevance._pack import pack, unpack
 from ..relevance._rows import _order
@@ -33,6 +35,8 @@ class Gathered:
         self.notes: dict[int, list] = {}
         self.warned: set[str] = set()
         self.doubts: Counter = Counter()
+        self.inputs: dict[int, list[str]] = {}
+        self.ranges: dict[str, list] = {}
         self.n_missing = 0
 
     def add(self, done: Done) -> None:
@@ -41,6 +45,8 @@ class Gathered:
         self.n_missing += done.n_missing
         self.doubts.update(done.doubts)
         self.warned.update(done.warned)
+        self.inputs[done.number] = done.inputs
+        self.ranges = unite_ranges(self.ranges, done.ranges)
         if done.skipped:
             self.skipped[done.number] = done.skipped
         if done.notes:
@@ -76,9 +82,16 @@ class Gathered:
             "warned": sorted(self.warned),
             "n_missing": self.n_missing,
             "n_rest": int(needs.n_rest),
+            "sha256": self._digest(),
+            "ranges": dict(sorted(self.ranges.items())),
             "doubts": dict(sorted(self.doubts.items())),
         }
         return {"record": record, "start": start, "code": code, "score": score, "probability": probability}, facts
+
+    def _digest(self) -> str:
+        """Return a digest of all records, in their order, as they were read."""
+        digests = [one for number in sorted(self.inputs) for one in self.inputs[number]]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def pack(self) -> tuple[dict, dict] | None:
         """Return the united aggregator, its rows in an order of their own."""

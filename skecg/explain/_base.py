@@ -29,13 +29,12 @@ from ..utils._stored import WindowCube
 from ..utils._transformer import ECGTransformerMixin
 from ..utils._twin import plain_torch, private_twin
 from ..utils._validation import check_ecg, check_fs, check_number, is_2d
-from ._provenance import provenance_of
+from ._provenance import COMMON, provenance_of
 
 _WRONG_KIND = (
     "estimator must be an ECGClassifier, or a Pipeline, search or FrozenEstimator that ends in one; got {}. "
     "ECGClassifier.from_module takes a torch module that is trained"
 )
-_COMMON = {"relevance", "relevance_kind", "target", "score", "logits", "data", "flat", "extreme"}
 _EXTREME = 100.0  # no ECG in mV comes near it: the data are in another unit, or an artefact
 
 
@@ -289,7 +288,7 @@ class BaseExplainer(DisplayMixin, CallbacksMixin, MetaEstimatorMixin, ECGTransfo
             For X that does not fit, or a target that is no label of the classifier.
         """
         result, doubts = self._warned(X, target)
-        own = {name: value for name, value in result.items() if name not in _COMMON}
+        own = {name: value for name, value in result.items() if name not in COMMON}
         result.provenance = provenance_of(
             self,
             function=f"{type(self).__name__}.explain",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._base import BaseExplainer
 
 _FORMAT = 1
+COMMON = {"relevance", "relevance_kind", "target", "score", "logits", "data", "flat", "extreme"}  # of every explainer
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _LONG = 2000  # characters of a repr
 _OF_A_MACHINE = {"verbose", "checkpoint_dir", "checkpoint_epochs"}  # no result depends on them, and one is a folder
@@ -42,8 +43,8 @@ class Provenance(dict):
     number and SHA-256 of weights, sizes, classes, thresholds, and the parameters and seed of its training), ``input``
     (shape and SHA-256 of the network's input, or what identifies a recording), ``target`` (the rule, and how many
     windows were explained for which label), ``output`` (what was explained of it: logit, margin or probability),
-    ``seed``, ``device``, ``threads``, ``diagnostics`` (the smallest, median and largest value of each of the method's
-    own, and how many windows are doubtful for which reason) and ``versions``.
+    ``seed``, ``device``, ``threads``, ``diagnostics`` (the smallest and largest value of each of the method's own, of
+    one call of ``explain`` the median too, and how many windows are doubtful for which reason) and ``versions``.
 
     Two results of equal ``network``, ``input``, ``explainer``, ``steps``, ``target``, ``output``, ``seed``, ``device``,
     ``threads`` and ``versions`` are equal to the bit on one machine, where the explainer has an int as
@@ -210,6 +211,48 @@ def provenance_of(
         **more,
     }
     return Provenance({name: _plain(value) for name, value in told.items()})
+
+
+def ranges_of(result: Mapping[str, Any]) -> dict[str, list]:
+    """Return the smallest and largest value of the method's own numbers by window, and how many there are.
+
+    Parameters
+    ----------
+    result : Bunch
+        What an explainer's ``_explain`` returned.
+
+    Returns
+    -------
+    ranges : dict of list
+        Name to [smallest, largest, finite ones, all].
+    """
+    found = {}
+    for name, value in result.items():
+        own = name not in COMMON and isinstance(value, np.ndarray) and value.ndim == 1
+        if own and value.dtype.kind in "fiu" and len(value) == len(result["target"]):
+            finite = value[np.isfinite(value)]
+            ends = [float(finite.min()), float(finite.max())] if finite.size else [None, None]
+            found[name] = [*ends, int(finite.size), int(value.size)]
+    return found
+
+
+def unite_ranges(one: Mapping[str, list], other: Mapping[str, list]) -> dict[str, list]:
+    """Return the ranges of two parts together."""
+    united = dict(one)
+    for name, (low, high, finite, n) in other.items():
+        if name in united:
+            a, b, finite_before, n_before = united[name]
+            low = min((v for v in (a, low) if v is not None), default=None)
+            high = max((v for v in (b, high) if v is not None), default=None)
+            finite, n = finite + finite_before, n + n_before
+        united[name] = [low, high, finite, n]
+    return united
+
+
+def told_ranges(ranges: Mapping[str, list]) -> dict[str, dict]:
+    """Return ranges as the diagnostics of a provenance name them."""
+    names = ("min", "max", "n_finite", "n")
+    return {name: dict(zip(names, values, strict=True)) for name, values in ranges.items()}
 
 
 def _step(step: Any) -> dict[str, Any]:

@@ -20,12 +20,11 @@ from scipy.special import expit, softmax
 from sklearn.utils import Bunch
 
 from ..classifiers import ECGClassifier
-from ..datasets import read_record
-from ..datasets._records import find_leads
 from ..utils._digest import weights_digest
-from ..utils._validation import check_fs, check_number, check_option
+from ..utils._validation import check_number, check_option
 from ._base import BaseExplainer, layers_by_name, unwrap
-from ._provenance import Provenance, provenance_of, state_digest
+from ._provenance import Provenance, provenance_of, ranges_of, state_digest, told_ranges, unite_ranges
+from ._source import Source
 from ._store import PROVENANCE, MemoryStore, NpyStore, ZarrStore, import_zarr, read_facts
 
 _BATCHES = 4  # batches in a block, which is what is lost by a kill; more only grow the peak memory
@@ -155,7 +154,7 @@ def explain_record(
     before, classifier = unwrap(explainer._fitted())
     explainer._given_target(classifier, 1, explainer.target if target is None else target)
     explainer._by_window(classifier, 1)  # refuses what is given by window
-    source = _Source(record, fs, leads, classifier.n_leads_)
+    source = Source(record, fs, leads, classifier.n_leads_)
     known = explainer.fs if explainer.fs is not None else classifier.fs
     if known is not None and not np.isclose(known, source.fs):
         raise ValueError(
@@ -234,16 +233,20 @@ def explain_record(
                 import_zarr()
             store = _kind(path)(path, shapes, digest)
         block = _BATCHES * explainer.batch_size
-        counts = _run(quiet, classifier, source, start, n, block, blend, target, store, bool(verbose))
+        counts, ranges = _run(quiet, classifier, source, start, n, block, blend, target, store, bool(verbose))
         facts["doubts"] = dict(counts)
         explained = np.array(store.arrays["code"])[:, 1]  # a copy: no file stays mapped
         provenance = provenance_of(
             explainer,
             function="explain_record",
-            given={"record": work["record"], "fs": source.fs, "leads": source.lead_names},
+            given=source.told(),
             target=explainer.target if target is None else target,
             labels=classifier.classes_[explained[explained >= 0]],
-            diagnostics={"doubts": facts["doubts"], "n_missing": int((explained < 0).sum())},
+            diagnostics={
+                **told_ranges(ranges),
+                "doubts": facts["doubts"],
+                "n_missing": int((explained < 0).sum()),
+            },
             seed=getattr(quiet, "random_state", None),
             stride=facts["stride"],
             blend=blend,
@@ -293,7 +296,7 @@ def _told(value: Any) -> Any:
 def _run(
     explainer: BaseExplainer,
     classifier: ECGClassifier,
-    source: _Source,
+    source: Source,
     start: np.ndarray,
     n: int,
     block: int,
@@ -301,16 +304,17 @@ def _run(
     target: Any,
     store: Any,
     verbose: bool,
-) -> Counter:
+) -> tuple[Counter, dict[str, list]]:
     """Explain block by block; a block's windows and batches are the same whether or not a run was interrupted."""
     from tqdm.auto import tqdm
 
     weight = np.ones(n) if blend == "mean" else np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
-    state, counts = store.state(), Counter()
+    state, counts, ranges = store.state(), Counter(), {}
     first, tail, mass = 0, np.zeros((classifier.n_leads_, 0)), np.zeros(0)
     if state is not None:
         first, tail, mass = int(state["windows"]), state["tail"], state["mass"]
         counts.update(json.loads(str(state["counts"])))
+        ranges = json.loads(str(state["ranges"]))
     with tqdm(total=len(start), initial=first, desc="explaining", unit="window", disable=not verbose) as bar:
         for i in range(first, len(start), block):
             rows = start[i : i + block]
@@ -324,11 +328,12 @@ def _run(
             probability = np.full((len(rows), classifier.n_outputs_), np.nan, dtype=np.float32)
             score, code = np.full(len(rows), np.nan, dtype=np.float32), np.full((len(rows), 2), -1, dtype=np.int32)
             if len(whole):
-                relevance, score[whole], probability[whole], code[whole], doubts = _explain_block(
+                relevance, score[whole], probability[whole], code[whole], doubts, found = _explain_block(
                     explainer, classifier, np.ascontiguousarray(windows[whole] if len(whole) < len(rows) else windows),
                     target,
                 )
                 counts.update(doubts)
+                ranges = unite_ranges(ranges, found)
                 for row, values in zip(whole, relevance, strict=True):
                     if not np.isfinite(values).all():
                         continue  # it would take its neighbours' relevance with it
@@ -341,17 +346,16 @@ def _run(
             for name, values in (("probability", probability), ("score", score), ("code", code)):
                 store.write(name, i, values, axis=0)
             tail, mass = total[:, done:].copy(), sums[done:].copy()
-            store.commit(
-                {"windows": np.array(i + len(rows)), "tail": tail, "mass": mass, "counts": np.array(json.dumps(counts))}
-            )
+            told = {"counts": np.array(json.dumps(counts)), "ranges": np.array(json.dumps(ranges))}
+            store.commit({"windows": np.array(i + len(rows)), "tail": tail, "mass": mass, **told})
             bar.update(len(rows))
-    return counts
+    return counts, ranges
 
 
 def _explain_block(
     explainer: BaseExplainer, classifier: ECGClassifier, X: np.ndarray, target: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
-    """Return relevance, score, probabilities, codes (predicted, explained) and the number of doubtful windows."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, int], dict[str, list]]:
+    """Return relevance, score, probabilities, codes (predicted, explained), doubtful windows, and ranges."""
     result, doubts = explainer._explain(X, target)
     if result.relevance.shape[-1] != X.shape[-1]:
         raise ValueError(
@@ -365,79 +369,7 @@ def _explain_block(
         predicted = (logits[:, 1] - logits[:, 0] > float(classifier._cut())).astype(int)
     explained = (result.target[:, None] == np.asarray(classifier.classes_)).argmax(1)
     counts = {text: len(rows) for rows, text in doubts}
-    return result.relevance, result.score, probability, np.stack([predicted, explained], axis=1), counts
-
-
-class _Source:
-    """A recording, whatever it was given as: name, fs, leads, length, and pieces of it in mV."""
-
-    def __init__(self, record: Any, fs: float | None, leads: Any, n_leads: int) -> None:
-        if leads is None and n_leads == 1:
-            leads = 0
-        if isinstance(record, str | os.PathLike):
-            self.path = Path(record).expanduser()
-            header = read_record(self.path, leads=leads, signal=False)
-            if fs is not None and not np.isclose(fs, header.fs):
-                raise ValueError(f"fs={fs!r}, but the header of {self.path} says {header.fs:g} Hz")
-            self.leads, self.fs, self.name = leads, header.fs, header.record
-            self.lead_names, self.length = list(header.lead_names), header.n_timesteps
-            whole = read_record(self.path, signal=False)
-            self.positions = find_leads(whole.lead_names, leads, self.name)
-            if self.length is None:
-                raise ValueError(f"the header of {self.path} gives no length: read it as a whole and pass the Bunch")
-            count = len(self.lead_names)
-        else:
-            self.path, names = None, None
-            self.name = ""
-            if isinstance(record, Mapping):
-                fs = record.get("fs") if fs is None else fs
-                names, self.name = record.get("lead_names"), str(record.get("record", ""))
-                record = record.get("data")
-            if not isinstance(record, np.ndarray) or record.ndim not in (1, 2) or record.dtype.kind not in "fiu":
-                got = f"an array of {record.dtype}, {record.shape}" if isinstance(record, np.ndarray) else type(record)
-                raise ValueError(
-                    f"record must be the path of a WFDB record, numbers of shape (n_leads, n_timesteps), or what "
-                    f"read_record returns; got {got}"
-                )
-            self.fs = check_fs(fs, "explain_record of an array")
-            self.data = record if record.ndim == 2 else record[None]
-            if self.data.shape[0] > self.data.shape[1]:
-                raise ValueError(
-                    f"record has shape {self.data.shape}, which looks like (n_timesteps, n_leads): pass record.T"
-                )
-            names = [str(i) for i in range(len(self.data))] if names is None else list(names)
-            one = isinstance(leads, int | np.integer | str)
-            chosen = range(len(self.data)) if leads is None else [leads] if one else leads
-            try:
-                self.rows = [names.index(i) if isinstance(i, str) else range(len(names))[i] for i in chosen]
-            except (ValueError, IndexError) as error:
-                raise ValueError(f"leads {leads!r} are not among the record's {names}") from error
-            self.positions = list(self.rows)
-            self.lead_names, self.length, count = [names[i] for i in self.rows], self.data.shape[1], len(self.rows)
-        if count != n_leads:
-            raise ValueError(
-                f"the network takes {n_leads} leads, and {count} were chosen ({', '.join(self.lead_names)}): pass leads"
-            )
-
-    def read(self, a: int, b: int) -> np.ndarray:
-        """Return the samples a to b, (n_leads, b - a) float32, mV; an array of its own."""
-        if self.path is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the header's were told when it was read
-                return read_record(self.path, leads=self.leads, sampfrom=a, sampto=b).data
-        return np.array(self.data[self.rows, a:b], dtype=np.float32)
-
-    def identity(self) -> list:
-        """Return what tells this recording from others: the files' sizes and times, or a digest of the array."""
-        if self.path is not None:
-            files = [p for p in sorted(self.path.parent.glob(f"{self.path.name}.*")) if p.suffix in _SIGNAL]
-            facts: Any = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-        else:
-            digest = hashlib.sha256(repr((self.data.dtype.str, self.rows)).encode())
-            for a in range(0, self.length, 1 << 20):
-                digest.update(np.ascontiguousarray(self.data[self.rows, a : a + (1 << 20)]))
-            facts = digest.hexdigest()
-        return [self.name, self.fs, self.lead_names, self.length, facts]
+    return result.relevance, result.score, probability, np.stack([predicted, explained], 1), counts, ranges_of(result)
 
 
 def _kind(path: Path) -> Callable:

@@ -1,5 +1,6 @@
 """explain_cohort against explain and fit in one call; the same bits from every kind of worker, killed or not."""
 
+import hashlib
 import logging
 import os
 import subprocess
@@ -18,10 +19,11 @@ from sklearn.pipeline import make_pipeline
 from skecg import ECGClassifier, RelevanceAggregator
 from skecg.cohort import _run, explain_cohort
 from skecg.cohort._ship import one_thread
-from skecg.explain import GradCAM1D, MaskDeletion, Saliency, SmoothGrad
+from skecg.explain import GradCAM1D, IntegratedGradients, MaskDeletion, Saliency, SmoothGrad
 from skecg.preprocessing import ECGScaler, Resampler
+from skecg.utils._digest import array_digest
 from tests.cohort import cases
-from tests.cohort.cases import FS, MARK, N, aggregator, explainer, labels, same, windows
+from tests.cohort.cases import FS, MARK, N, aggregator, classifier, explainer, labels, same, windows
 from tests.tiny import same_snapshot, snapshot
 
 
@@ -319,6 +321,20 @@ def test_other_explainers_and_doubts(make):
     with pytest.warns(UserWarning, match="in 1 of 4 windows every lead is constant"):
         got = explain_cohort(make(cases.classifier()), X, batch=2)
     assert got.doubts["every lead is constant"] == 1 and got.relevance_kind == make(None).relevance_kind
+
+
+def test_provenance_tells_input_and_completeness(tmp_path):
+    X = windows()
+    ig = IntegratedGradients(classifier(), n_steps=3)
+    results = [explain_cohort(ig, X, batch=4, n_jobs=1, out=tmp_path / "o"), explain_cohort(ig, X.copy(), batch=9)]
+    error = np.concatenate([ig.explain(X[i : i + 4]).completeness_error for i in range(0, 22, 4)])
+    told = results[0].provenance["diagnostics"]["completeness_error"]
+    assert told["n"] == 22 and (told["min"], told["max"]) == (float(error.min()), float(error.max()))
+    digests = [array_digest(record) for record in X]
+    want = hashlib.sha256("".join(digests).encode()).hexdigest()
+    assert [r.provenance["input"]["sha256"] for r in results] == [want, want]
+    X[3, 0, 0] += 1
+    assert explain_cohort(ig, X, batch=4).provenance["input"]["sha256"] != want
 
 
 def test_the_bar_and_provenance(tmp_path, capsys):

@@ -85,5 +85,5 @@ def test_a_finished_folder_that_is_damaged_says_so(tmp_path, file, how):
 
 
 def test_a_folder_needs_a_name():
-    with pytest.raises(ValueError, match="out must name a folder, such as 'cohort.zarr'; got ''"):
+    with pytest.raises(ValueError, match=r"out must name a folder, such as 'cohort\.zarr'; got ''"):
         explain_cohort(explainer(), windows(), out="")

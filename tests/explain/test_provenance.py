@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+import wfdb
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skecg.classifiers import ECGClassifier
-from skecg.explain import GradCAM1D, IntegratedGradients, MaskDeletion, Provenance, SmoothGrad, explain_record
+from skecg.explain import GradCAM1D, IntegratedGradients, MaskDeletion, Provenance, SmoothGrad, _record, explain_record
 from skecg.explain._provenance import state_digest
 from skecg.preprocessing import ECGScaler
 from skecg.utils._digest import array_digest, library_versions, weights_digest
@@ -147,6 +148,47 @@ def test_a_record_keeps_it_beside_its_arrays(toy, clf, tmp_path):
             assert Provenance.from_json(out / "provenance.json") == told
             again = explain_record(GradCAM1D(clf), signal, fs=60.0, out=out)  # opened, not made again
             assert again.provenance == told
+
+
+@pytest.mark.parametrize("stop_after", [None, 1])
+def test_a_record_tells_completeness_of_all_blocks(toy, clf, tmp_path, monkeypatch, stop_after):
+    signal = np.concatenate(list(toy[0][:20]), axis=1)
+    explainer = IntegratedGradients(clf, n_steps=2, batch_size=2)  # blocks of eight windows
+    if stop_after:
+        real, calls = _record._explain_block, []
+
+        def broken(*args):
+            calls.append(0)
+            if len(calls) > stop_after:
+                raise KeyboardInterrupt
+            return real(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(_record, "_explain_block", broken)
+            with pytest.raises(KeyboardInterrupt):
+                explain_record(explainer, signal, fs=60.0, out=tmp_path / "out")
+    result = explain_record(explainer, signal, fs=60.0, out=tmp_path / "out")
+    n = toy[0].shape[-1]
+    windows = np.stack([signal[:, a : a + n] for a in result.start])
+    error = IntegratedGradients(clf, n_steps=2, batch_size=2).explain(windows).completeness_error
+    told = result.provenance["diagnostics"]["completeness_error"]
+    assert told["n"] == told["n_finite"] == len(windows)
+    np.testing.assert_allclose([told["min"], told["max"]], [error.min(), error.max()], rtol=1e-4, atol=1e-6)
+
+
+def test_a_copy_of_a_record_is_the_same_input(tmp_path, clf, toy):
+    record = np.round(np.concatenate(list(toy[0][:3]), axis=1), 3)
+    told = []
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        signal = record.T.astype(float) + (folder == "c")
+        wfdb.wrsamp(
+            "r", fs=60.0, units=["mV"] * 2, sig_name=["I", "II"], p_signal=signal, fmt=["16"] * 2,
+            adc_gain=[1000.0] * 2, baseline=[0] * 2, write_dir=str(tmp_path / folder),
+        )  # fmt: skip
+        told.append(explain_record(GradCAM1D(clf), tmp_path / folder / "r").provenance)
+    assert told[0].differences(told[1]) == ["digest"]  # what an interrupted run goes by: sizes and times of the files
+    assert "input.sha256" in told[0].differences(told[2]) and str(tmp_path) not in told[0].to_json()
 
 
 def test_files_are_whole_and_strict(toy, clf, tmp_path):
