@@ -31,7 +31,6 @@ from . import material
 from .harness import MIB, Different, Line, Ratio, Skipped, profile, row, run_python
 
 BATCH = 32  # records of a block
-WIDTH = 8  # of RibeiroNet, where time is measured
 _BASE = 512  # simulated records; more repeat them at other amplitudes
 _CLASSES = ("N", "PVC", "LBBB", "RBBB")
 _EVERY = 0.01  # s, between two looks at the memory
@@ -155,7 +154,7 @@ def both_times(sides: dict[str, Callable[[], None]], rounds: int) -> dict[str, n
 @row("S15", "Speed", "A cohort on two processes")
 def speed(quick: bool) -> Iterator[Line]:
     """Measure wall-clock time, and the CPU time of all processes, which another load of the machine does not change."""
-    n, width = (64, 2) if quick else (384, 8)
+    n, width = (64, 2) if quick else (256, 4)
     with tempfile.TemporaryDirectory() as name, two_processes():
         path = write_records(Path(name), n)
         yield from _speed("integrated gradients of 8 points", "integrated", width, path, n, quick, goal=1.7)
@@ -187,7 +186,7 @@ def _speed(told: str, kind: str, width: int, path: Path, n: int, quick: bool, go
         "one": on("loky", 1), "dask": on("dask", 2), "loky": on("loky", 2), "plain": plain, "halves": halves,
         "one zarr": on("loky", 1, True), "dask zarr": on("dask", 2, True),
     }  # fmt: skip
-    both = both_times(sides, rounds=3 if quick else 5)
+    both = both_times(sides, rounds=3 if quick else 4)
     times, cpu = ({name: measured[i] for name, measured in both.items()} for i in (0, 1))
     _check_equal(made)
     work = (
@@ -347,7 +346,7 @@ def memory(quick: bool) -> Iterator[Line]:
 
 
 def _memory(engine: str, told: str, paths: dict[int, Path], folder: Path, quick: bool) -> Line:
-    rounds, (few, many) = 1 if quick else 3, paths
+    rounds, (few, many) = 1 if quick else 2, paths
     found: dict[int, list[dict]] = {few: [], many: []}
     for k in range(rounds):
         for n, path in paths.items():
