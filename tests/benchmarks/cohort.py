@@ -33,6 +33,8 @@ from .harness import MIB, Different, Line, Ratio, Skipped, profile, row, run_pyt
 BATCH = 32  # records of a block
 _BASE = 512  # simulated records; more repeat them at other amplitudes
 _CLASSES = ("N", "PVC", "LBBB", "RBBB")
+# loky ends workers that had nothing to do for five minutes, and a round may last as long on a busy machine
+_ENGINES: dict[str, dict[str, Any]] = {"dask": {}, "loky": {"idle_worker_timeout": 3600}}
 _EVERY = 0.01  # s, between two looks at the memory
 _LEAST_FREE = 6e9  # bytes of disk: signals and relevance of 10,000 records
 
@@ -170,14 +172,15 @@ def _speed(told: str, kind: str, width: int, path: Path, n: int, quick: bool, go
         def side() -> None:
             # a new folder each time: what is there already would be opened
             out = path.with_name(f"{kind}_{next(fresh)}.zarr") if write else None
-            with joblib.parallel_config(backend=engine):
+            with joblib.parallel_config(backend=engine, **_ENGINES[engine]):
                 made[f"{engine} {n_jobs}{' zarr' * write}"] = by_cohort(kind, width, path, n_jobs, out)
 
         return side
 
     def halves() -> None:
         parts = [(0, n // 2), (n // 2, n)]
-        made["halves"] = joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(hand)(a, b) for a, b in parts)
+        with joblib.parallel_config(backend="loky", **_ENGINES["loky"]):
+            made["halves"] = joblib.Parallel(n_jobs=2)(joblib.delayed(hand)(a, b) for a, b in parts)
 
     def plain() -> None:
         made["plain"] = hand(0, n)
