@@ -36,8 +36,8 @@ from tests.tiny import TinyNet
 
 SMALL = {"module__width": 4, "lr": 0.02, "batch_size": 32}
 # The checks do not seed the estimators inside others, so these seed themselves.
-INNER = ECGClassifier(TinyNet, module__width=4, lr=0.02, max_epochs=3, random_state=0, fs=100.0)
-INNER_LSTM = ECGClassifier(TinyNet, module__width=4, module__lstm=4, lr=0.02, max_epochs=2, random_state=0, fs=100.0)
+INNER = ECGClassifier(TinyNet, module__width=4, lr=0.02, max_epochs=1, random_state=0, fs=100.0)
+INNER_LSTM = ECGClassifier(TinyNet, module__width=4, module__lstm=4, lr=0.02, max_epochs=1, random_state=0, fs=100.0)
 DEEP = ECGClassifier("ECGNet", module__width=1, module__dropout=0.0, lr=0.01, max_epochs=4, batch_size=32)
 
 # The instances of each public estimator that are checked. A class that is not in this table fails a test below.

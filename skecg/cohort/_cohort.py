@@ -143,7 +143,8 @@ def explain_cohort(
         classes, lead_names : list of str
             Columns of ``probability``, leads of ``relevance``.
         fs : float or None
-            Sampling rate of the records, Hz, where it is known.
+            Sampling rate of the records, Hz, where it is known. ``start`` counts their samples; ``relevance`` has the
+            network's rate, which is another after a Resampler.
         skipped : list of (record, reason)
             Bad records.
         n_missing : int
